@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Builds and tests pagelab: scripts/test.sh [STAGE...]. Without a stage, all of them in this order:
+#   release   every test, optimised
+#   asan      every test under AddressSanitizer and UndefinedBehaviorSanitizer, invariants checked after each step,
+#             and the fuzzers for a bounded time
+#   tsan      what runs on several threads, under ThreadSanitizer
+#   tidy      clang-tidy over the sources
+# Installs missing Debian packages first. Safe to run twice: a second run rebuilds nothing.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$here"
+
+stages=("$@")
+if ((${#stages[@]} == 0)); then
+  stages=(release asan tsan tidy)
+fi
+
+build() {
+  cmake --preset "$1" >/dev/null
+  cmake --build --preset "$1"
+}
+
+run_stage() {
+  case $1 in
+    release | asan)
+      build "$1"
+      ctest --test-dir "build/$1" --output-on-failure -j "$(nproc)" --timeout 600
+      ;;
+    tsan)
+      cmake --preset tsan >/dev/null
+      cmake --build --preset tsan --target threaded_tests
+      ctest --test-dir build/tsan --output-on-failure -L threaded --timeout 600
+      ;;
+    tidy)
+      cmake --preset asan >/dev/null # a clang build, so that clang-tidy reads the flags of its own compiler
+      git ls-files 'core/*.cc' 'policies/*.cc' 'kernels/*.cc' 'models/*.cc' 'experiments/*.cc' |
+        xargs -P "$(nproc)" -n 4 clang-tidy -p build/asan --quiet
+      ;;
+    *)
+      echo "scripts/test.sh: no stage '$1'; stages: release asan tsan tidy" >&2
+      exit 2
+      ;;
+  esac
+}
+
+"$here/scripts/setup.sh"
+for stage in "${stages[@]}"; do
+  echo "== $stage"
+  run_stage "$stage"
+done
+echo "== all stages passed: ${stages[*]}"
