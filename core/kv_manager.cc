@@ -1,0 +1,319 @@
+#include "core/kv_manager.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "core/emplace.h"
+#include "core/error.h"
+#include "core/step_batch.h"
+
+namespace pagelab {
+
+namespace {
+
+/// What a sequence gets of the `left` tokens of its group's share of a step.
+Tokens share_of(const Sequence& sequence, bool all_pending, Tokens left) {
+  return std::min(left, all_pending ? sequence.pending() : sequence.pending() - Tokens(1));
+}
+
+std::string describe(const SequenceGroup& group) {
+  return fmt::format("request {}", group.request.id.value());
+}
+
+}  // namespace
+
+KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocation,
+                     const SharingPolicy& sharing)
+    : block_size_(capacity.block_size),
+      allocation_(allocation),
+      sharing_(sharing),
+      device_(capacity.device_blocks, capacity.block_size),
+      host_(capacity.host_blocks, capacity.block_size),
+      marks_(static_cast<std::size_t>(std::max(capacity.device_blocks, capacity.host_blocks).value()), 0),
+      moved_to_(marks_.size()) {}
+
+bool KvManager::mark(BlockId block) const {
+  const bool first = marks_[block.index()] != mark_;
+  marks_[block.index()] = mark_;
+  return first;
+}
+
+Blocks KvManager::reserved(const SequenceGroup& group, Tokens known) const {
+  const Tokens slots = allocation_.reserve(GroupView(group), known);
+  if (slots < known) {
+    throw PolicyError(fmt::format("the allocation policy reserves {} slots for {} known tokens of request {}",
+                                  slots.value(), known.value(), group.request.id.value()));
+  }
+  return blocks_for(slots, block_size_);
+}
+
+Blocks KvManager::blocks_to_admit(const SequenceGroup& group) const {
+  Blocks sum;
+  for (const Sequence& sequence : group.live) {
+    sum += reserved(group, sequence.known()) - blocks_for(sequence.shared, block_size_);
+  }
+  return sum;
+}
+
+Blocks KvManager::blocks_to_append_to_all(const SequenceGroup& group, Tokens tokens) const {
+  const BlockPool& pool = group.state == GroupState::swapped ? host_ : device_;
+  const bool all = tokens == group.pending();
+  Blocks sum;
+  Tokens left = tokens;
+  new_marks();
+  for (const Sequence& sequence : group.live) {
+    const Tokens share = share_of(sequence, all, left);
+    left -= share;
+    if (share == Tokens(0)) {
+      continue;
+    }
+    sum += lacking(sequence, share);
+    if (group.restoring) {
+      continue;
+    }
+    // All owners of a shared block are in this group and write in this step; all but the last get a copy.
+    for (std::size_t entry = first_written(sequence); entry < sequence.blocks.size(); ++entry) {
+      const BlockId block = sequence.blocks[entry];
+      if (pool.shared(block) && mark(block)) {
+        sum += Blocks(pool.references(block) - 1);
+      }
+    }
+  }
+  return sum;
+}
+
+Blocks KvManager::blocks_held(const SequenceGroup& group) const {
+  if (group.live.size() == 1) {
+    return Blocks(static_cast<std::int64_t>(group.live.front().blocks.size()));
+  }
+  Blocks sum;
+  new_marks();
+  for (const Sequence& sequence : group.live) {
+    for (const BlockId block : sequence.blocks) {
+      sum += Blocks(mark(block) ? 1 : 0);
+    }
+  }
+  return sum;
+}
+
+Blocks KvManager::blocks_at_most(const SequenceGroup& group) const {
+  const Tokens prompt(static_cast<std::int64_t>(group.request.prompt.size()));
+  const Blocks each =
+      std::max(reserved(group, prompt), blocks_for(std::max(prompt, group.final_length()), block_size_));
+  const Blocks shared = sharing_.within_group() ? Blocks(prompt / block_size_) : Blocks(0);
+  return shared + (each - shared) * group.width();
+}
+
+inline void KvManager::extend(Sequence& sequence, Tokens tokens) {
+  for (Blocks lack = lacking(sequence, tokens); lack > Blocks(0); lack -= Blocks(1)) {
+    emplace(sequence.blocks) = device_.allocate();
+  }
+  std::size_t entry = sequence.entry_of(sequence.computed, block_size_);
+  Tokens filled = sequence.computed + tokens - static_cast<std::int64_t>(entry) * block_size_;
+  for (; filled > block_size_; filled -= block_size_) {
+    device_.set_fill(sequence.blocks[entry++], block_size_);
+  }
+  device_.set_fill(sequence.blocks[entry], filled);
+}
+
+void KvManager::compute(const Decision& decision, StepBatch& batch, std::vector<Decision>& log) {
+  SequenceGroup& group = *decision.group;
+  const bool all = decision.completes;
+  PAGELAB_INVARIANT(group.state == GroupState::running, describe(group));
+  Tokens left = decision.tokens;
+  for (Sequence& sequence : group.live) {
+    const Tokens share = share_of(sequence, all, left);
+    left -= share;
+    if (share == Tokens(0)) {
+      continue;
+    }
+    // Between siblings a block may be shared with some owner yet to write into it. While a group is restored
+    // that is no conflict: only whole blocks of equal tokens are shared, and one sequence fills them for all.
+    if (group.live.size() > 1 && !group.restoring) {
+      unshare(group, static_cast<std::size_t>(&sequence - group.live.data()), batch, log);
+    }
+    extend(sequence, share);
+    const Tokens before = sequence.computed;
+    const Tokens after = before + share;
+    append(batch, group, sequence, before, share);
+    if (before < sequence.most_computed) {
+      group.recomputed += std::min(after, sequence.most_computed) - before;
+    }
+    sequence.computed = after;
+    sequence.most_computed = std::max(sequence.most_computed, after);
+  }
+  group.restoring = group.restoring && !all;
+}
+
+void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
+  SequenceGroup& group = *decision.group;
+  switch (decision.kind) {
+    case DecisionKind::admit:
+      admit(group);
+      break;
+    case DecisionKind::preempt_recompute:
+      drop(group);
+      break;
+    case DecisionKind::preempt_swap:
+      move(group, device_, host_, batch.swap_out);
+      group.state = GroupState::swapped;
+      break;
+    case DecisionKind::swap_in:
+      move(group, host_, device_, batch.swap_in);
+      group.state = GroupState::running;
+      break;
+    case DecisionKind::fork:
+      fork(group, static_cast<std::size_t>(decision.sequence));
+      break;
+    case DecisionKind::finish:
+      finish(group, static_cast<std::size_t>(decision.sequence));
+      break;
+    case DecisionKind::proceed:
+    case DecisionKind::copy_on_write:
+      PAGELAB_INVARIANT(false, fmt::format("'{}' changes no owners by itself", name_of(decision.kind)));
+  }
+}
+
+void KvManager::admit(SequenceGroup& group) {
+  PAGELAB_INVARIANT(group.state == GroupState::waiting, describe(group));
+  for (Sequence& sequence : group.live) {
+    const auto blocks = static_cast<std::size_t>(reserved(group, sequence.known()).value());
+    const auto shared = static_cast<std::size_t>(sequence.shared / block_size_);
+    sequence.blocks.clear();
+    for (std::size_t entry = 0; entry < blocks; ++entry) {
+      if (entry < shared) {
+        sequence.blocks.push_back(group.live[static_cast<std::size_t>(sequence.shared_with)].blocks[entry]);
+        device_.retain(sequence.blocks.back());
+      } else {
+        sequence.blocks.push_back(device_.allocate());
+      }
+    }
+  }
+  group.state = GroupState::running;
+}
+
+void KvManager::unshare(SequenceGroup& group, std::size_t index, StepBatch& batch,
+                        std::vector<Decision>& log) {
+  const Sequence& sequence = group.live[index];
+  for (std::size_t entry = first_written(sequence); entry < sequence.blocks.size(); ++entry) {
+    if (device_.shared(sequence.blocks[entry])) {
+      copy_on_write(group, index, entry, batch, log);
+    }
+  }
+}
+
+void KvManager::copy_on_write(SequenceGroup& group, std::size_t index, std::size_t table_entry,
+                              StepBatch& batch, std::vector<Decision>& log) {
+  BlockId& block = group.live[index].blocks[table_entry];
+  const BlockId copy = device_.allocate();
+  device_.set_fill(copy, device_.fill(block));
+  batch.copies.push_back({.source = block, .target = copy});
+  device_.release(block);
+  block = copy;
+  log.push_back({.kind = DecisionKind::copy_on_write,
+                 .group = &group,
+                 .sequence = static_cast<std::int32_t>(index),
+                 .tokens = device_.fill(copy),
+                 .reason = "the block is shared"});
+}
+
+std::size_t KvManager::first_written(const Sequence& sequence) const {
+  return sharing_.within_group() ? sequence.entry_of(sequence.computed, block_size_) : 0;
+}
+
+void KvManager::drop(SequenceGroup& group) {
+  remember_sharing(group);
+  for (Sequence& sequence : group.live) {
+    for (const BlockId block : sequence.blocks) {
+      device_.release(block);
+    }
+    sequence.blocks.clear();
+    sequence.computed = sequence.shared;
+  }
+  group.state = GroupState::waiting;
+  group.restoring = true;
+}
+
+void KvManager::remember_sharing(SequenceGroup& group) const {
+  for (std::size_t i = 0; i < group.live.size(); ++i) {
+    Sequence& sequence = group.live[i];
+    sequence.shared = Tokens(0);
+    sequence.shared_with = -1;
+    for (std::size_t j = 0; j < i && sharing_.within_group(); ++j) {
+      const auto& other = group.live[j].blocks;
+      const auto differ =
+          std::mismatch(sequence.blocks.begin(), sequence.blocks.end(), other.begin(), other.end());
+      const std::int64_t common = differ.first - sequence.blocks.begin();
+      const Tokens shared = std::min(common, sequence.computed / block_size_) * block_size_;
+      if (shared > sequence.shared) {
+        sequence.shared = shared;
+        sequence.shared_with = static_cast<std::int32_t>(j);
+      }
+    }
+  }
+}
+
+void KvManager::move(SequenceGroup& group, BlockPool& from, BlockPool& to, std::vector<BlockCopy>& copies) {
+  new_marks();
+  for (Sequence& sequence : group.live) {
+    for (BlockId& block : sequence.blocks) {
+      if (mark(block)) {
+        const BlockId target = to.allocate();
+        to.set_fill(target, from.fill(block));
+        copies.push_back({.source = block, .target = target});
+        moved_to_[block.index()] = target;
+      } else {
+        to.retain(moved_to_[block.index()]);
+      }
+      const BlockId source = block;
+      block = moved_to_[source.index()];
+      from.release(source);
+    }
+  }
+}
+
+void KvManager::fork(SequenceGroup& group, std::size_t parent) {
+  group.live.push_back(group.live[parent]);
+  for (const BlockId block : group.live.back().blocks) {
+    device_.retain(block);
+  }
+}
+
+void KvManager::finish(SequenceGroup& group, std::size_t index) {
+  BlockPool& pool = group.state == GroupState::swapped ? host_ : device_;
+  Sequence& sequence = group.live[index];
+  for (const BlockId block : sequence.blocks) {
+    pool.release(block);
+  }
+  sequence.blocks.clear();
+  sequence.computed = Tokens(0);
+}
+
+void KvManager::check_integrity(std::span<SequenceGroup* const> running,
+                                std::span<SequenceGroup* const> swapped) const {
+  const auto check = [this](const BlockPool& pool, std::span<SequenceGroup* const> groups) {
+    pool.check_integrity();
+    std::vector<std::int32_t> owners(static_cast<std::size_t>(pool.capacity().value()), 0);
+    for (const SequenceGroup* group : groups) {
+      for (const Sequence& sequence : group->live) {
+        PAGELAB_INVARIANT(static_cast<std::int64_t>(sequence.blocks.size()) >=
+                              blocks_for(sequence.computed, block_size_).value(),
+                          fmt::format("request {}: {} tokens computed, {} blocks", group->request.id.value(),
+                                      sequence.computed.value(), sequence.blocks.size()));
+        for (const BlockId block : sequence.blocks) {
+          ++owners[block.index()];
+        }
+      }
+    }
+    for (std::size_t i = 0; i < owners.size(); ++i) {
+      const std::int32_t counted = pool.references(BlockId(static_cast<std::int32_t>(i)));
+      PAGELAB_INVARIANT(owners[i] == counted,
+                        fmt::format("block {}: {} owners, count {}", i, owners[i], counted));
+    }
+  };
+  check(device_, running);
+  check(host_, swapped);
+}
+
+}  // namespace pagelab

@@ -1,0 +1,109 @@
+// KvManager: which blocks belong to which sequence. It owns the two block pools and writes every block table;
+// apply() is the only function of pagelab through which a block changes its owner. The data in the blocks is
+// the device's: what must be copied or swapped for a change of ownership to be true is appended to the
+// StepBatch. It decides nothing: whether a change fits is asked first (blocks_to_admit, blocks_to_append,
+// ...).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/block_pool.h"
+#include "core/device.h"
+#include "core/group.h"
+#include "core/policies.h"
+#include "core/step.h"
+
+namespace pagelab {
+
+class KvManager {
+ public:
+  /// Borrows the policies, which must outlive it.
+  KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocation, const SharingPolicy& sharing);
+
+  const BlockPool& device() const { return device_; }
+  const BlockPool& host() const { return host_; }
+  Tokens block_size() const { return block_size_; }
+
+  /// Device blocks that admitting a waiting group takes: its known tokens, or what the allocation policy
+  /// reserves.
+  Blocks blocks_to_admit(const SequenceGroup& group) const;
+  /// Device blocks that computing `tokens` more tokens of a running group takes, copies on write included.
+  Blocks blocks_to_append(const SequenceGroup& group, Tokens tokens) const {
+    return group.live.size() == 1 ? lacking(group.live.front(), tokens)
+                                  : blocks_to_append_to_all(group, tokens);
+  }
+  /// Blocks, each counted once, that a group holds in the tier it is in.
+  Blocks blocks_held(const SequenceGroup& group) const;
+  /// Device blocks that a group can come to hold at most; what a request must fit into to be served at all.
+  Blocks blocks_at_most(const SequenceGroup& group) const;
+
+  /// Carries out one decision: blocks, tables, fills and the group's state change, and the copies that this
+  /// needs are appended to `batch`. Copies on write done on the way are decisions too and appended to `log`,
+  /// which must not own `decision`. The decision must fit. For admit, proceed and swap_in, `tokens` are
+  /// shared out over the sequences in their order, to each all but its last pending token unless the decision
+  /// completes what is pending (so a group's next tokens are all drawn in one step), and the work is appended
+  /// to the batch.
+  void apply(const Decision& decision, StepBatch& batch, std::vector<Decision>& log) {
+    if (decision.kind != DecisionKind::proceed) {
+      change_owners(decision, batch);
+    }
+    if (decision.tokens > Tokens(0)) {
+      compute(decision, batch, log);
+    }
+  }
+
+  /// Where every slot of the device pool is. `running` are all groups that hold device blocks.
+  SlotLedger ledger(std::span<SequenceGroup* const> running);
+
+  /// Aborts unless pools, tables and counts agree: every reference comes from exactly one table entry.
+  void check_integrity(std::span<SequenceGroup* const> running,
+                       std::span<SequenceGroup* const> swapped) const;
+
+ private:
+  /// Blocks that a sequence's table lacks to hold `tokens` more.
+  Blocks lacking(const Sequence& sequence, Tokens tokens) const {
+    const Tokens slots(static_cast<std::int64_t>(sequence.blocks.size()) * block_size_.value());
+    const Tokens needed = sequence.computed + tokens;
+    return needed <= slots ? Blocks(0) : blocks_for(needed - slots, block_size_);
+  }
+  /// Blocks that the allocation policy sets aside for a sequence. Throws PolicyError if they are too few.
+  Blocks reserved(const SequenceGroup& group, Tokens known) const;
+  Blocks blocks_to_append_to_all(const SequenceGroup& group, Tokens tokens) const;
+  /// What a decision means for the blocks that there are, before any new tokens are computed.
+  void change_owners(const Decision& decision, StepBatch& batch);
+  void admit(SequenceGroup& group);
+  /// Shares the decision's tokens out over the group's sequences, with slots to write them into.
+  void compute(const Decision& decision, StepBatch& batch, std::vector<Decision>& log);
+  /// Makes the blocks that a sequence's next tokens go into its own.
+  void unshare(SequenceGroup& group, std::size_t index, StepBatch& batch, std::vector<Decision>& log);
+  void copy_on_write(SequenceGroup& group, std::size_t index, std::size_t table_entry, StepBatch& batch,
+                     std::vector<Decision>& log);
+  /// The first table entry that may not be shared when the sequence writes on: that of its next token, or
+  /// all.
+  std::size_t first_written(const Sequence& sequence) const;
+  /// Makes the table long enough for the sequence's next tokens, and their slots valid.
+  void extend(Sequence& sequence, Tokens tokens);
+  void drop(SequenceGroup& group);
+  void remember_sharing(SequenceGroup& group) const;
+  void move(SequenceGroup& group, BlockPool& from, BlockPool& to, std::vector<BlockCopy>& copies);
+  void fork(SequenceGroup& group, std::size_t parent);
+  void finish(SequenceGroup& group, std::size_t index);
+  /// Marks a block; whether it was not marked since the last new_marks().
+  bool mark(BlockId block) const;
+  void new_marks() const { ++mark_; }
+
+  Tokens block_size_;
+  AllocationPolicy& allocation_;
+  const SharingPolicy& sharing_;
+  BlockPool device_;
+  BlockPool host_;
+  // Scratch of walks that must see each block once: marks_[block] == mark_ means seen. moved_to_ is its
+  // target.
+  mutable std::vector<std::uint32_t> marks_;
+  mutable std::uint32_t mark_ = 0;
+  std::vector<BlockId> moved_to_;
+};
+
+}  // namespace pagelab

@@ -1,0 +1,101 @@
+// The axes: one small interface per question that a memory system answers. A policy ranks or chooses; the
+// core checks and executes. Policies live in policies/ (or in a plugin), one file each, and are found by name
+// through PolicyRegistry. One object of each axis belongs to one engine; it may keep state of its own.
+//
+// A policy that breaks its contract (an index out of range, a NaN, more tokens than there are, an exception)
+// ends the run with a PolicyError that names it, the step and the rule.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "core/ids.h"
+#include "core/views.h"
+
+namespace pagelab {
+
+/// In what order do groups get the next step?
+class SchedulingPolicy {
+ public:
+  virtual ~SchedulingPolicy() = default;
+  /// The group's place: smaller goes first, equal keys by order of arrival. Not NaN.
+  virtual double key(const GroupView& group, Seconds now) = 0;
+  /// Whether the key of a group changes while it waits or runs. If not, it is asked once, when the group
+  /// arrives.
+  virtual bool keys_change() const { return false; }
+};
+
+/// Where a group stands when a step is planned.
+enum class Stage : std::uint8_t { running, swapped, waiting };
+
+/// A group that could take part in the step being planned.
+struct BatchCandidate {
+  GroupView group;
+  Stage stage;
+  Tokens pending;  ///< tokens to compute until its next token can be drawn
+  bool decode;     ///< every live sequence lacks one token only and has produced one before
+};
+
+/// The step as planned so far.
+struct StepSoFar {
+  Tokens tokens;                       ///< granted
+  std::int32_t groups = 0;             ///< with tokens granted
+  std::int32_t prefills = 0;           ///< of them, not decoding
+  std::int32_t running_groups = 0;     ///< that hold device blocks, in this step or not
+  std::int32_t running_sequences = 0;  ///< of those groups, each counted with its full width
+};
+
+/// Which tokens go into this step?
+class BatchingPolicy {
+ public:
+  virtual ~BatchingPolicy() = default;
+  /// The order in which the stages are walked; within a stage the order is the scheduling policy's.
+  virtual std::array<Stage, 3> stages() const { return {Stage::running, Stage::swapped, Stage::waiting}; }
+  /// How many of the pending tokens to compute in this step. 0 leaves the group out: a running group is
+  /// passed over and keeps its blocks; the first waiting or swapped group left out ends its stage. The first
+  /// candidate of an otherwise empty step should get some, or nothing moves. At most `pending`.
+  virtual Tokens grant(const BatchCandidate& candidate, const StepSoFar& step) = 0;
+};
+
+/// How does a sequence get slots?
+class AllocationPolicy {
+ public:
+  virtual ~AllocationPolicy() = default;
+  /// Slots to set aside for a sequence when its `known` tokens are admitted; at least `known`.
+  virtual Tokens reserve(const GroupView& group, Tokens known) = 0;
+  /// Free blocks that must be there before a running group may append, when it needs `exact`; at least
+  /// `exact`. Waived when the group runs alone, so that one group can always use the whole pool.
+  virtual Blocks append_headroom(const GroupView& group, Blocks exact) = 0;
+  /// Free blocks that admission and swapping in leave over. Waived when nothing runs.
+  virtual Blocks watermark(Blocks capacity) = 0;
+};
+
+enum class PreemptionMode : std::uint8_t { recompute, swap };
+
+/// A policy's choice of who gives way. `reason` is a string literal, for the decision log.
+struct Victim {
+  std::size_t index = 0;
+  PreemptionMode mode = PreemptionMode::recompute;
+  const char* reason = "";
+};
+
+/// Who gives way when a running group cannot append, and how does it come back?
+class PreemptionPolicy {
+ public:
+  virtual ~PreemptionPolicy() = default;
+  /// `candidates`: the groups that may be preempted, in scheduling order; candidates[0] is the one that needs
+  /// blocks and may give way itself. Never empty. A swap that does not fit the host pool becomes a recompute.
+  virtual Victim choose(std::span<const GroupView> candidates) = 0;
+};
+
+/// Which blocks may serve more than one sequence?
+class SharingPolicy {
+ public:
+  virtual ~SharingPolicy() = default;
+  /// Whether the sequences of a group share the blocks of their common prefix, copied on write. If not, a
+  /// fork gets copies of all blocks before the next step.
+  virtual bool within_group() const = 0;
+};
+
+}  // namespace pagelab

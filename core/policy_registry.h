@@ -1,0 +1,127 @@
+// PolicyRegistry: policies by axis and name, with the parameters they declare. A registry is a plain object,
+// filled by register_builtin_policies() (policies/) and, through the same calls, by plugins; there is no
+// global one.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "core/parameters.h"
+#include "core/policies.h"
+
+namespace pagelab {
+
+/// What a policy says of itself.
+struct PolicyInfo {
+  std::string name{};
+  std::string summary{};  ///< one line
+  std::string source{};   ///< paper and section, or the system it is taken from
+  std::vector<ParameterSpec> parameters{};
+};
+
+/// One axis: its name, the question it answers, and the name of the policy that is used when none is named.
+template <class Policy>
+struct Axis;
+template <>
+struct Axis<SchedulingPolicy> {
+  static constexpr std::string_view name = "scheduling", standard = "fcfs";
+  static constexpr std::string_view question =
+      "in what order do waiting and running groups get the next step?";
+};
+template <>
+struct Axis<BatchingPolicy> {
+  static constexpr std::string_view name = "batching", standard = "mixed";
+  static constexpr std::string_view question = "which tokens go into this step?";
+};
+template <>
+struct Axis<AllocationPolicy> {
+  static constexpr std::string_view name = "allocation", standard = "paged";
+  static constexpr std::string_view question = "how does a sequence get slots?";
+};
+template <>
+struct Axis<PreemptionPolicy> {
+  static constexpr std::string_view name = "preemption", standard = "latest";
+  static constexpr std::string_view question = "who gives way, and how does it come back?";
+};
+template <>
+struct Axis<SharingPolicy> {
+  static constexpr std::string_view name = "sharing", standard = "group";
+  static constexpr std::string_view question = "which blocks may serve more than one sequence?";
+};
+
+/// A registered policy: its description and how to make one. Exactly one alternative of `make` is its axis.
+struct PolicyEntry {
+  template <class Policy>
+  using Factory = std::function<std::unique_ptr<Policy>(const Parameters&)>;
+
+  PolicyInfo info;
+  std::variant<Factory<SchedulingPolicy>, Factory<BatchingPolicy>, Factory<AllocationPolicy>,
+               Factory<PreemptionPolicy>, Factory<SharingPolicy>>
+      make;
+};
+
+class PolicyRegistry {
+ public:
+  struct AxisEntry {
+    std::string_view name, question, standard;
+    std::vector<PolicyEntry> policies;  ///< in order of registration
+  };
+
+  /// Knows the axes and no policy.
+  PolicyRegistry();
+
+  /// Registers `Implementation`, made from its resolved parameters (or from nothing, if it has no such
+  /// constructor), under the axis of its base class. Aborts if the name is taken.
+  template <class Policy, class Implementation>
+  void add(PolicyInfo info) {
+    add(Axis<Policy>::name,
+        {std::move(info),
+         PolicyEntry::Factory<Policy>([](const Parameters& parameters) -> std::unique_ptr<Policy> {
+           if constexpr (std::is_constructible_v<Implementation, const Parameters&>) {
+             return std::make_unique<Implementation>(parameters);
+           } else {
+             return std::make_unique<Implementation>();
+           }
+         })});
+  }
+
+  const std::vector<AxisEntry>& axes() const { return axes_; }
+  /// Throws InputError with the valid names and the nearest one.
+  const AxisEntry& axis(std::string_view axis) const;
+  const PolicyEntry& find(std::string_view axis, std::string_view name) const;
+
+  /// Makes the policy `name` of Policy's axis. Throws InputError if there is none.
+  template <class Policy>
+  std::unique_ptr<Policy> make(std::string_view name, const Parameters& parameters) const {
+    return std::get<PolicyEntry::Factory<Policy>>(find(Axis<Policy>::name, name).make)(parameters);
+  }
+
+ private:
+  void add(std::string_view axis, PolicyEntry entry);
+
+  std::vector<AxisEntry> axes_;
+};
+
+/// The policies of one run, one per axis, with the names they go by in errors.
+struct PolicySet {
+  template <class Policy>
+  struct Choice {
+    std::string name{};
+    std::unique_ptr<Policy> policy{};
+    Policy* operator->() const { return policy.get(); }
+    Policy& operator*() const { return *policy; }
+  };
+  Choice<SchedulingPolicy> scheduling;
+  Choice<BatchingPolicy> batching;
+  Choice<AllocationPolicy> allocation;
+  Choice<PreemptionPolicy> preemption;
+  Choice<SharingPolicy> sharing;
+};
+
+}  // namespace pagelab

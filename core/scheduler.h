@@ -1,0 +1,78 @@
+// Scheduler: plans a step. It asks the policies in turn, checks that what they want fits on scratch counts of
+// the free blocks, and records decisions; it changes nothing but the queues' keys and order, so a plan may be
+// dropped.
+//
+// The rules that hold whatever the policies (PagedAttention paper, section 4.5, and vLLM's code): a group is
+// preempted as a whole; a step that preempts neither swaps in nor admits; nothing is admitted while a group
+// is swapped.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "core/kv_manager.h"
+#include "core/policy_registry.h"
+#include "core/step.h"
+
+namespace pagelab {
+
+/// The live groups by state, each queue in scheduling order. Groups are owned by the engine.
+struct Queues {
+  std::vector<SequenceGroup*> running;
+  std::vector<SequenceGroup*> swapped;
+  std::deque<SequenceGroup*> waiting;
+
+  bool empty() const { return running.empty() && swapped.empty() && waiting.empty(); }
+};
+
+/// Whether `a` goes before `b`: smaller key, then earlier request.
+inline bool goes_before(const SequenceGroup* a, const SequenceGroup* b) {
+  return a->key != b->key ? a->key < b->key : a->request.id < b->request.id;
+}
+
+class Scheduler {
+ public:
+  /// Borrows both, which must outlive it.
+  Scheduler(PolicySet& policies, const KvManager& kv) : policies_(policies), kv_(kv) {}
+
+  /// Asks the scheduling policy for a group's key.
+  void rank(SequenceGroup& group, Seconds now, std::int64_t step);
+
+  /// Plans step number `step`. An empty plan means that there is nothing to run. Throws PolicyError.
+  void plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& plan);
+
+ private:
+  void refresh_keys(Queues& queues, Seconds now);
+  void walk_running(StepPlan& plan);
+  void walk_swapped(const Queues& queues, StepPlan& plan);
+  void walk_waiting(const Queues& queues, StepPlan& plan);
+  /// Preempts until running_[place] can append; false if it was itself preempted.
+  bool make_room(std::size_t place, Blocks exact, Blocks headroom, StepPlan& plan);
+  void preempt(std::size_t place, const Victim& victim, StepPlan& plan);
+  /// The batching policy's answer for a group, checked.
+  Tokens grant(const SequenceGroup& group, Stage stage);
+  /// Takes the group that grant() was last asked for into the step.
+  void take(DecisionKind kind, SequenceGroup& group, Tokens tokens, const char* reason, StepPlan& plan);
+  bool fits_with_watermark(Blocks need) const;
+  [[noreturn]] void broken(std::string_view axis, const std::string& name, const std::string& rule) const;
+  template <class Policy, class Ask>
+  auto ask(const PolicySet::Choice<Policy>& choice, Ask&& question) const;
+
+  PolicySet& policies_;
+  const KvManager& kv_;
+
+  // Scratch of the plan being made.
+  std::int64_t step_ = 0;
+  StepSoFar so_far_;
+  Blocks free_;
+  Blocks host_free_;
+  bool preempted_ = false;
+  Tokens pending_;         ///< of the group that grant() was last asked for
+  bool decoding_ = false;  ///< whether that group decodes
+  std::size_t swapped_left_ = 0;
+  std::vector<SequenceGroup*> running_;  ///< not preempted in this plan
+  std::vector<GroupView> candidates_;
+};
+
+}  // namespace pagelab

@@ -1,0 +1,15 @@
+#include "core/step_batch.h"
+
+namespace pagelab {
+
+void clear(StepBatch& batch) {
+  for (auto* copies : {&batch.swap_out, &batch.swap_in, &batch.copies}) {
+    copies->clear();
+  }
+  batch.chunks.clear();
+  batch.tokens.clear();
+  batch.samples.clear();
+  batch.candidates = 0;
+}
+
+}  // namespace pagelab

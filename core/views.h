@@ -1,0 +1,49 @@
+// Read-only views: all that a policy gets to see of the engine. A view is borrowed for the call that passes
+// it and cannot change anything. What a system could not know while serving (the true output length) is not
+// here.
+#pragma once
+
+#include <algorithm>
+
+#include "core/group.h"
+#include "core/ids.h"
+
+namespace pagelab {
+
+/// A sequence group as policies see it.
+class GroupView {
+ public:
+  explicit GroupView(const SequenceGroup& group) : group_(&group) {}
+
+  RequestId request() const { return group_->request.id; }
+  std::int32_t client() const { return group_->request.client; }
+  Seconds arrival() const { return group_->request.arrival; }
+  GroupState state() const { return group_->state; }
+  Tokens prompt_tokens() const { return Tokens(static_cast<std::int64_t>(group_->request.prompt.size())); }
+  /// Tokens produced so far by its longest live sequence.
+  Tokens output_tokens() const {
+    Tokens longest;
+    for (const Sequence& sequence : group_->live) {
+      longest = std::max(longest, sequence.known() - sequence.prompt);
+    }
+    return longest;
+  }
+  /// Tokens whose KV is in a pool, over all live sequences (shared ones count for each).
+  Tokens computed_tokens() const {
+    Tokens sum;
+    for (const Sequence& sequence : group_->live) {
+      sum += sequence.computed;
+    }
+    return sum;
+  }
+  Tokens pending_tokens() const { return group_->pending(); }
+  std::int32_t live_sequences() const { return static_cast<std::int32_t>(group_->live.size()); }
+  /// Sequences that the group has or will have once its prompt is computed.
+  std::int32_t width() const { return group_->width(); }
+  std::int32_t preemptions() const { return group_->preempted_recompute + group_->preempted_swap; }
+
+ private:
+  const SequenceGroup* group_;
+};
+
+}  // namespace pagelab
