@@ -1,0 +1,167 @@
+#include "experiments/arrivals.h"
+
+#include <cmath>
+#include <deque>
+
+#include "core/random.h"
+
+namespace pagelab {
+namespace {
+
+ParameterSpec rate_spec() {
+  return {.name = "rate_per_s",
+          .default_value = 1.0,
+          .unit = "requests/s",
+          .help = "mean request rate",
+          .maximum = 1e9,
+          .above = 0};
+}
+
+class AllAtOnce final : public ArrivalSource {
+ public:
+  AllAtOnce(const KindChoice&, const ArrivalContext&) {}
+  std::optional<Arrival> next(const RequestShape&) override { return Arrival{}; }
+};
+
+class TraceArrivals final : public ArrivalSource {
+ public:
+  TraceArrivals(const KindChoice& choice, const ArrivalContext& context)
+      : scale_(choice.parameters.real("time_scale")) {
+    if (!context.stamped) {
+      choice.table.fail("kind", "cannot be 'trace': the lengths come without time stamps");
+    }
+  }
+  std::optional<Arrival> next(const RequestShape& shape) override {
+    const Seconds stamp = shape.stamp.value();
+    first_ = first_.value_or(stamp);
+    return Arrival{(stamp - *first_) * scale_};
+  }
+
+ private:
+  double scale_;
+  std::optional<Seconds> first_;
+};
+
+class ConstantArrivals final : public ArrivalSource {
+ public:
+  ConstantArrivals(const KindChoice& choice, const ArrivalContext&)
+      : rate_(choice.parameters.real("rate_per_s")) {}
+  std::optional<Arrival> next(const RequestShape&) override { return Arrival{Seconds(count_++ / rate_)}; }
+
+ private:
+  double rate_;
+  double count_ = 0;
+};
+
+/// A quantum of q s stamps all arrivals of [k q, (k+1) q) at k q, which is what the authors' driver does with
+/// the Poisson(rate q) arrivals that it draws for each 10 ms.
+class PoissonArrivals final : public ArrivalSource {
+ public:
+  PoissonArrivals(const KindChoice& choice, const ArrivalContext& context)
+      : random_(context.seed, "arrivals"),
+        rate_(choice.parameters.real("rate_per_s")),
+        quantum_(choice.parameters.real("quantum_s")) {}
+  std::optional<Arrival> next(const RequestShape&) override {
+    time_ += random_.exponential(rate_);
+    return Arrival{Seconds(quantum_ > 0 ? std::floor(time_ / quantum_) * quantum_ : time_)};
+  }
+
+ private:
+  RandomStream random_;
+  double rate_;
+  double quantum_;
+  double time_ = 0;
+};
+
+class GammaArrivals final : public ArrivalSource {
+ public:
+  GammaArrivals(const KindChoice& choice, const ArrivalContext& context) : random_(context.seed, "arrivals") {
+    const double cv = choice.parameters.real("cv");
+    shape_ = 1 / (cv * cv);
+    scale_ = 1 / (shape_ * choice.parameters.real("rate_per_s"));
+  }
+  std::optional<Arrival> next(const RequestShape&) override {
+    time_ += random_.gamma(shape_, scale_);
+    return Arrival{Seconds(time_)};
+  }
+
+ private:
+  RandomStream random_;
+  double shape_ = 1;
+  double scale_ = 1;
+  double time_ = 0;
+};
+
+/// Each client sends its next request when its last one has ended.
+class ClosedLoop final : public ArrivalSource {
+ public:
+  ClosedLoop(const KindChoice& choice, const ArrivalContext&) {
+    for (std::int64_t client = 0; client < choice.parameters.integer("clients"); ++client) {
+      ready_.push_back({Seconds(0), static_cast<std::int32_t>(client)});
+    }
+  }
+  std::optional<Arrival> next(const RequestShape&) override {
+    if (ready_.empty()) {
+      return std::nullopt;
+    }
+    const Arrival arrival = ready_.front();
+    ready_.pop_front();
+    return arrival;
+  }
+  void on_end(std::int32_t client, Seconds now) override { ready_.push_back({now, client}); }
+
+ private:
+  std::deque<Arrival> ready_;
+};
+
+template <class Source>
+std::unique_ptr<ArrivalSource> make(const KindChoice& choice, ArrivalContext context) {
+  return std::make_unique<Source>(choice, context);
+}
+
+}  // namespace
+
+const std::vector<Kind<ArrivalSource, ArrivalContext>>& arrival_kinds() {
+  static const std::vector<Kind<ArrivalSource, ArrivalContext>> kinds = {
+      {"all_at_once", "every request at time 0", {}, make<AllAtOnce>},
+      {"trace",
+       "the times of the trace, from its first request on",
+       {{.name = "time_scale",
+         .default_value = 1.0,
+         .help = "factor on times; 2 halves the rate",
+         .maximum = 1e9,
+         .above = 0}},
+       make<TraceArrivals>},
+      {"poisson",
+       "independent arrivals",
+       {rate_spec(),
+        {.name = "quantum_s",
+         .default_value = 0.0,
+         .unit = "s",
+         .help = "arrivals of a quantum are stamped at its start; 0: exact times",
+         .minimum = 0,
+         .maximum = 1e6}},
+       make<PoissonArrivals>},
+      {"gamma",
+       "independent gamma gaps: burstier than Poisson for cv above 1",
+       {rate_spec(),
+        {.name = "cv",
+         .default_value = 1.0,
+         .help = "coefficient of variation of the gaps",
+         .minimum = 0.01,
+         .maximum = 100}},
+       make<GammaArrivals>},
+      {"constant", "equal gaps, the first request at 0", {rate_spec()}, make<ConstantArrivals>},
+      {"closed_loop",
+       "clients that send their next request when the last one ends",
+       {{.name = "clients",
+         .default_value = 8,
+         .help = "requests in flight at most",
+         .minimum = 1,
+         .maximum = 1e6}},
+       make<ClosedLoop>},
+  };
+  return kinds;
+}
+
+}  // namespace pagelab

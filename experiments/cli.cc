@@ -1,0 +1,178 @@
+#include "experiments/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <map>
+#include <new>
+
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "core/error.h"
+#include "core/policy_registry.h"
+#include "experiments/build_info.h"
+#include "experiments/generate_command.h"
+#include "experiments/interrupt.h"
+#include "experiments/list_commands.h"
+#include "experiments/run_command.h"
+#include "policies/builtin.h"
+
+namespace pagelab {
+
+namespace {
+
+using Command = std::function<int()>;
+
+constexpr int error_code = 1;
+constexpr int usage_code = 2;
+
+int print(const std::string& text) {
+  fmt::print("{}", text);
+  return 0;
+}
+
+const std::map<std::string, kernels::DType> dtypes = {
+    {"f32", kernels::DType::f32}, {"bf16", kernels::DType::bf16}, {"f16", kernels::DType::f16}};
+const std::map<std::string, Sampling::Method> methods = {{"greedy", Sampling::Method::greedy},
+                                                         {"random", Sampling::Method::random},
+                                                         {"beam", Sampling::Method::beam}};
+
+void add_run(CLI::App& app, RunOptions& options, Command& command, Interrupt& interrupt) {
+  CLI::App* run = app.add_subcommand("run", "Run experiments; each leaves a run folder");
+  run->add_option("FILE", options.files, "experiments in TOML")->required();
+  run->add_option("--set", options.overrides, "a value in place of the file's, as key=value; may be repeated")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+  run->add_option("--out", options.out,
+                  "the run folder (absent or empty); of several files the folder that theirs go into")
+      ->type_name("DIR");
+  run->add_flag("--quiet", options.quiet, "no summary, no log and no progress line; warnings stay");
+  run->callback([&] { command = [&] { return run_command(options, interrupt); }; });
+}
+
+void add_lists(CLI::App& app, std::string& which, Command& command) {
+  const auto with_registry = [](const std::function<std::string(const PolicyRegistry&)>& text) {
+    PolicyRegistry registry;
+    register_builtin_policies(registry);
+    return print(text(registry));
+  };
+  CLI::App* policies = app.add_subcommand("policies", "List the policies of every axis");
+  CLI::App* describe = policies->add_subcommand("describe", "Describe one policy and its parameters");
+  describe->add_option("AXIS/NAME", which, "such as batching/mixed")->required();
+  policies->callback([&command, &which, describe, with_registry] {
+    if (describe->parsed()) {
+      command = [&which, with_registry] {
+        return with_registry(
+            [&which](const PolicyRegistry& registry) { return describe_policy(registry, which); });
+      };
+    } else {
+      command = [with_registry] { return with_registry(list_policies); };
+    }
+  });
+  app.add_subcommand("models", "List the built-in model shapes")->callback([&] {
+    command = [] { return print(list_models()); };
+  });
+}
+
+void add_generate(CLI::App& app, GenerateOptions& options, Command& command) {
+  CLI::App* generate = app.add_subcommand("generate", "Continue token ids with a model; prints JSON");
+  Sampling& sampling = options.sampling;
+  generate->add_option("MODEL", options.model.location, "the folder of a checkpoint, or a built-in shape")
+      ->required();
+  generate->add_option("--ids", options.ids, "the prompt: token ids, separated by commas")
+      ->required()
+      ->delimiter(',');
+  generate->add_option("--max-new", options.max_new, "new tokens at most")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
+  generate->add_option("--method", sampling.method, "greedy, random or beam")
+      ->transform(CLI::Transformer(methods));
+  generate->add_option("--n", sampling.n, "parallel samples, or the beam width")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
+  generate->add_option("--temperature", sampling.temperature, "of random sampling")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  generate->add_option("--top-k", sampling.top_k, "0: the whole vocabulary")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  generate->add_option("--top-p", sampling.top_p, "probability mass, above 0 up to 1")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber & CLI::Range(0.0, 1.0));
+  generate->add_option("--seed", options.seed, "of sampling and of random weights")->capture_default_str();
+  generate->add_option("--eos", sampling.eos, "the token that ends a sequence");
+  generate->add_option("--length-penalty", sampling.length_penalty, "beam: score = sum / length^penalty")
+      ->capture_default_str();
+  generate->add_option("--block-size", options.block_size, "slots of a KV block")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
+  generate->add_option("--threads", options.threads, "0: one per core")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+  generate
+      ->add_option("--dtype", options.model.dtype,
+                   "of the weights: f32, bf16, f16 (default: the checkpoint's)")
+      ->transform(CLI::Transformer(dtypes));
+  generate->add_option("--kv-dtype", options.kv_dtype, "of K and V: f32 (default), bf16, f16")
+      ->transform(CLI::Transformer(dtypes));
+  generate->callback([&] { command = [&] { return print(pagelab::generate(options)); }; });
+}
+
+int fail(const std::string& text) {
+  fmt::print(stderr, "pagelab: error: {}\n", text);
+  return error_code;
+}
+
+int guarded(const Command& command) {
+  try {
+    const int code = command();
+    if (std::fflush(stdout) != 0) {
+      return fail("cannot write to stdout");
+    }
+    return code;
+  } catch (const std::bad_alloc&) {
+    return fail("out of memory");
+  } catch (const std::exception& error) {
+    return fail(error.what());
+  }
+}
+
+}  // namespace
+
+int run_cli(int argc, char** argv) {
+  CLI::App app{"pagelab: a laboratory for the memory of LLM serving", "pagelab"};
+  app.set_version_flag("--version", fmt::format("pagelab {} ({}, {}, {})", build_version(), build_commit(),
+                                                build_compiler(), build_type()));
+  app.require_subcommand(0, 1);  // no command at all is caught below; so an unknown one is named
+  Interrupt interrupt;
+  Command command;
+  RunOptions run;
+  GenerateOptions generate;
+  std::string policy;
+  add_run(app, run, command, interrupt);
+  add_lists(app, policy, command);
+  add_generate(app, generate, command);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : usage_code;
+  }
+  if (!command) {
+    fmt::print(stderr, "{}", app.help());
+    return usage_code;
+  }
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is then an error like a full disk
+  spdlog::set_default_logger(
+      std::make_shared<spdlog::logger>("pagelab", std::make_shared<spdlog::sinks::stderr_sink_mt>()));
+  spdlog::set_pattern("pagelab: %v");
+  spdlog::set_level(run.quiet ? spdlog::level::warn : spdlog::level::info);
+  return guarded(command);
+}
+
+}  // namespace pagelab

@@ -1,0 +1,86 @@
+// Experiment: everything that a run is told, resolved from one TOML file and its overrides. Each section is
+// read once against its declarations; the typed fields below are what the program uses, `sections` is the
+// same in the form in which it is written to the run folder. It makes no engine, model or device.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "core/ids.h"
+#include "core/parameters.h"
+#include "core/policy_registry.h"
+#include "experiments/workload.h"
+#include "kernels/ops.h"
+#include "models/timed_device.h"
+
+namespace pagelab {
+
+/// [model]
+struct ModelChoice {
+  std::string location;  ///< a built-in shape, or the folder of a checkpoint
+  bool is_path = false;
+  std::optional<kernels::DType> dtype;  ///< of the weights; none: the checkpoint's, bf16 for random weights
+};
+
+/// [device]
+struct DeviceChoice {
+  std::string kind;
+  std::int32_t threads = 0;  ///< 0: all cores
+  Tokens block_size;
+  Blocks device_blocks;
+  Blocks host_blocks;
+  kernels::DType kv_dtype = kernels::DType::bf16;
+};
+
+/// [policy.AXIS]
+struct PolicyChoice {
+  std::string axis;
+  std::string name;
+  Parameters parameters;
+};
+
+/// [output]
+struct OutputChoice {
+  bool decisions = false;
+  bool trace = true;
+};
+
+struct Experiment {
+  std::string name;  ///< of the run folder: letters, digits, '.', '_', '-'
+  std::uint64_t seed = 0;
+  ModelChoice model;
+  DeviceChoice device;
+  std::optional<StepCost> step_cost;  ///< of the virtual clock; none: real time
+  WorkloadSpec workload;
+  std::vector<PolicyChoice> policies;  ///< one per axis, in the registry's order
+  OutputChoice output;
+
+  /// One section as resolved, in the order of the file that is written.
+  struct Section {
+    std::string path;  ///< empty: the keys before the first section
+    Parameters parameters;
+  };
+  std::vector<Section> sections;
+};
+
+/// Reads an experiment. Overrides are "a.b.c=VALUE". Throws InputError that names file, line and key.
+Experiment read_experiment(const std::filesystem::path& file, std::span<const std::string> overrides,
+                           const PolicyRegistry& registry);
+/// The same from a parsed document; `name` is used unless it sets one.
+Experiment resolve_experiment(const ConfigTable& root, const std::string& name,
+                              const PolicyRegistry& registry);
+
+/// The whole experiment as TOML, defaults included, each key with its unit and meaning. Reading it again
+/// gives the same experiment. Paths are written relative to `folder`, where the text will lie, unless the
+/// only way there leads through the root of the file system.
+std::string experiment_toml(const Experiment& experiment, const std::filesystem::path& folder);
+
+/// Makes the policies of a run. `registry` must be the one that the experiment was resolved with.
+PolicySet make_policies(const Experiment& experiment, const PolicyRegistry& registry);
+
+}  // namespace pagelab

@@ -1,0 +1,34 @@
+// The declarations of the sections of an experiment whose keys do not depend on a kind: names, defaults,
+// bounds, units and one line of help each. experiment.cc resolves them.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/parameters.h"
+#include "core/request.h"
+#include "models/timed_device.h"
+
+namespace pagelab {
+
+/// The keys before the first section. `name` is the default of the run's name.
+std::vector<ParameterSpec> run_parameters(const std::string& name);
+std::vector<ParameterSpec> model_parameters();
+std::vector<ParameterSpec> device_parameters();
+std::vector<ParameterSpec> workload_parameters();
+std::vector<ParameterSpec> sampling_parameters();
+std::vector<ParameterSpec> output_parameters();
+
+/// The kinds of [clock]: real, and virtual with the coefficients of the step's cost.
+struct ClockKind {
+  std::string name;
+  std::vector<ParameterSpec> parameters;
+};
+const std::vector<ClockKind>& clock_kinds();
+StepCost step_cost(const Parameters& virtual_clock);
+
+/// The method of that name. Requires one of the choices of sampling_parameters().
+Sampling::Method sampling_method(std::string_view name);
+
+}  // namespace pagelab

@@ -1,0 +1,62 @@
+#include "experiments/interrupt.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <string_view>
+
+namespace pagelab {
+
+namespace {
+
+// Lock-free atomics are all that a signal handler may share with the program.
+std::atomic<bool> deferred{false};
+std::atomic<bool> asked{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+void say(std::string_view text) {
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());
+}
+
+void on_signal(int) {
+  if (!deferred || asked.exchange(true)) {
+    say("\npagelab: stopped\n");
+    ::_exit(Interrupt::exit_code);
+  }
+  say("\npagelab: ending the run after this step; once more stops at once\n");
+}
+
+void take_over(int signal, struct sigaction& old) {
+  ::sigaction(signal, nullptr, &old);
+  if (old.sa_handler != SIG_IGN) {
+    struct sigaction action {};
+    action.sa_handler = on_signal;
+    action.sa_flags = SA_RESTART;
+    ::sigemptyset(&action.sa_mask);
+    ::sigaction(signal, &action, nullptr);
+  }
+}
+
+}  // namespace
+
+Interrupt::Interrupt() {
+  take_over(SIGINT, old_interrupt_);
+  take_over(SIGTERM, old_terminate_);
+}
+
+Interrupt::~Interrupt() {
+  ::sigaction(SIGINT, &old_interrupt_, nullptr);
+  ::sigaction(SIGTERM, &old_terminate_, nullptr);
+}
+
+void Interrupt::defer() {
+  deferred = true;
+}
+void Interrupt::end_at_once() {
+  deferred = false;
+}
+bool Interrupt::requested() const {
+  return asked;
+}
+
+}  // namespace pagelab

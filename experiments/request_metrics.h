@@ -1,0 +1,29 @@
+// RequestMetrics: what is said of one request when it has ended: its counts, latencies and a hash of its
+// tokens. Computed from the group alone; used for requests.csv and for the summary, so that both say the
+// same.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "core/group.h"
+
+namespace pagelab {
+
+struct RequestMetrics {
+  Tokens output_tokens;  ///< over all sequences
+  std::int32_t sequences = 0;
+  std::uint64_t output_hash = 0;  ///< FNV-1a, 64 bits, over the output ids of all sequences in order
+
+  // None where the request has not come that far.
+  std::optional<double> latency_s;             ///< arrival to the end of its last sequence
+  std::optional<double> normalized_latency_s;  ///< mean over sequences of latency / output length
+  std::optional<double> ttft_s;                ///< arrival to its first token
+  std::optional<double>
+      tpot_s;  ///< first token to the end, per token after the first of its longest sequence
+};
+
+/// Of a group in any state; sequences that are not finished count with the tokens they have.
+RequestMetrics metrics_of(const SequenceGroup& group);
+
+}  // namespace pagelab

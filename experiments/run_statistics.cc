@@ -1,0 +1,96 @@
+#include "experiments/run_statistics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace pagelab {
+
+namespace {
+
+double percentile(const std::vector<double>& sorted, double fraction) {
+  const double rank = fraction * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<std::size_t>(rank);
+  const std::size_t above = std::min(below + 1, sorted.size() - 1);
+  return sorted[below] + (rank - std::floor(rank)) * (sorted[above] - sorted[below]);
+}
+
+std::array<double, 6> divided(std::array<double, 6> sums, double by) {
+  for (double& sum : sums) {
+    sum = by > 0 ? sum / by : 0;
+  }
+  return sums;
+}
+
+}  // namespace
+
+Distribution describe(std::vector<double>& values) {
+  if (values.empty()) {
+    return {};
+  }
+  std::sort(values.begin(), values.end());
+  const double sum = std::accumulate(values.begin(), values.end(), 0.0);
+  return {.count = static_cast<std::int64_t>(values.size()),
+          .mean = sum / static_cast<double>(values.size()),
+          .p50 = percentile(values, 0.5),
+          .p90 = percentile(values, 0.9),
+          .p99 = percentile(values, 0.99),
+          .max = values.back()};
+}
+
+void RunStatistics::on_step(const StepRecord& record) {
+  const SlotLedger& slots = record.slots;
+  const double duration = record.duration.value();
+  const double total = slots.total > Tokens(0) ? static_cast<double>(slots.total.value()) : 1.0;
+  const std::array<Tokens, 6> states = {slots.token,    slots.cached,   slots.reserved,
+                                        slots.internal, slots.external, slots.free};
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    const double share = static_cast<double>(states[i].value()) / total;
+    share_steps_[i] += share;
+    share_seconds_[i] += share * duration;
+  }
+  running_seconds_ += record.running * duration;
+  physical_seconds_ += static_cast<double>(record.blocks_physical.value()) * duration;
+  logical_seconds_ += static_cast<double>(record.blocks_logical.value()) * duration;
+  ++steps;
+  max_running = std::max(max_running, record.running);
+  busy_s += duration;
+  end = record.time + record.duration;
+  prefill += record.tokens_prefill;
+  decode += record.tokens_decode;
+  recomputed += record.tokens_recomputed;
+  preempt_recompute += record.preempt_recompute;
+  preempt_swap += record.preempt_swap;
+  copied += record.blocks_copied;
+  swapped_in += record.bytes_swapped_in;
+  swapped_out += record.bytes_swapped_out;
+}
+
+void RunStatistics::on_finish(const RequestMetrics& metrics) {
+  ++finished;
+  output += metrics.output_tokens;
+  const auto keep = [](std::vector<double>& values, std::optional<double> value) {
+    if (value) {
+      values.push_back(*value);
+    }
+  };
+  keep(normalized_latency_s, metrics.normalized_latency_s);
+  keep(ttft_s, metrics.ttft_s);
+  keep(tpot_s, metrics.tpot_s);
+  keep(latency_s, metrics.latency_s);
+}
+
+std::array<double, 6> RunStatistics::shares_over_time() const {
+  return divided(share_seconds_, busy_s);
+}
+std::array<double, 6> RunStatistics::shares_over_steps() const {
+  return divided(share_steps_, static_cast<double>(steps));
+}
+double RunStatistics::mean_running() const {
+  return busy_s > 0 ? running_seconds_ / busy_s : 0;
+}
+double RunStatistics::sharing_saving() const {
+  return logical_seconds_ > 0 ? 1 - physical_seconds_ / logical_seconds_ : 0;
+}
+
+}  // namespace pagelab

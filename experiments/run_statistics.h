@@ -1,0 +1,57 @@
+// RunStatistics: what a run comes to, gathered while it goes on: counts, sums over steps, and each finished
+// request's latencies. Plain arithmetic; it writes nothing (see summary.h).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "core/step.h"
+#include "experiments/request_metrics.h"
+
+namespace pagelab {
+
+/// A set of numbers in a few words; all 0 when there are none.
+struct Distribution {
+  std::int64_t count = 0;
+  double mean = 0, p50 = 0, p90 = 0, p99 = 0, max = 0;
+};
+
+/// Percentiles interpolate linearly between the closest ranks (as NumPy does by default). Reorders `values`.
+Distribution describe(std::vector<double>& values);
+
+/// The states of a slot, in the order of the ledger and of steps.csv.
+inline constexpr std::array<const char*, 6> slot_states = {"token",    "cached",   "reserved",
+                                                           "internal", "external", "free"};
+
+class RunStatistics {
+ public:
+  void on_step(const StepRecord& record);
+  void on_finish(const RequestMetrics& metrics);
+  void on_refuse() { ++refused; }
+  void on_unfinished() { ++unfinished; }
+
+  // Shares of the pool in each slot state, averaged; 0 before the first step.
+  std::array<double, 6> shares_over_time() const;
+  std::array<double, 6> shares_over_steps() const;
+  double mean_running() const;
+  /// 1 - physical / logical blocks, each summed over time (PagedAttention paper, section 6.3).
+  double sharing_saving() const;
+
+  std::int64_t steps = 0, finished = 0, refused = 0, unfinished = 0;
+  std::int32_t max_running = 0;
+  double busy_s = 0;  ///< sum of the steps' durations
+  Seconds end;        ///< when the last step ended
+  Tokens prefill, decode, recomputed, output;
+  std::int64_t preempt_recompute = 0, preempt_swap = 0;
+  Blocks copied;
+  Bytes swapped_in, swapped_out;
+  std::vector<double> normalized_latency_s, ttft_s, tpot_s, latency_s;
+
+ private:
+  std::array<double, 6> share_seconds_{};
+  std::array<double, 6> share_steps_{};
+  double running_seconds_ = 0, physical_seconds_ = 0, logical_seconds_ = 0;
+};
+
+}  // namespace pagelab

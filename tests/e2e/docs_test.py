@@ -1,0 +1,63 @@
+"""What README.md and CONTRIBUTING.md tell a reader to type works: the example policy compiles, the commands run."""
+
+import os
+import pathlib
+import re
+import subprocess
+import unittest
+
+from support import PROGRAM, SOURCE, PagelabTest
+
+README = (SOURCE / "README.md").read_text()
+CONTRIBUTING = (SOURCE / "CONTRIBUTING.md").read_text()
+BUILD = pathlib.Path(PROGRAM).parent
+
+
+def commands(text, program):
+    """The command lines of a text that start with a program of the release build, without their comments."""
+    return [match.split("#")[0].split() for match in re.findall(rf"(?m)^(?:\|.*`)?{re.escape(program)}([^`\n]*)", text)]
+
+
+class Documents(PagelabTest):
+    def test_the_example_policy_compiles(self):
+        code = re.search(r"```cpp\n(.*?)```", README, re.DOTALL).group(1)
+        source = self.write("policy.cc", code)
+        compiler = os.environ.get("CXX", "c++")
+        subprocess.run([compiler, "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{SOURCE}", str(source)], check=True)
+
+    def test_the_example_experiment_can_be_read(self):
+        example = re.search(r"```toml\n(.*?)```", README, re.DOTALL).group(1)
+        self.write("trace.csv", "input_tokens,output_tokens\n3,4\n5,2\n")
+        file = self.write("example.toml", example)
+        sets = ["--set", "model.shape=", "--set", f"model.path={SOURCE / 'tests/golden/llama'}"]
+        self.pagelab("run", file, "--out", self.folder / "out", *sets)
+
+    def test_the_readmes_commands_run(self):
+        found = commands(README, "build/release/pagelab")
+        self.assertGreaterEqual(len(found), 4)
+        for command in found:
+            with self.subTest(" ".join(command)):
+                result = subprocess.run([PROGRAM, *command], cwd=SOURCE, capture_output=True, text=True)
+                self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_the_plot_of_a_run_is_drawn(self):
+        _, folder = self.run_tiny("run")
+        for kind in ("svg", "png"):
+            out = folder / f"steps.{kind}"
+            subprocess.run([str(SOURCE / "scripts/plot_steps.py"), str(folder), "-o", str(out)], check=True)
+            self.assertGreater(out.stat().st_size, 5000)
+
+    def test_the_benchmarks_of_the_guide_exist(self):
+        names = re.findall(r"`build/release/tests/bench/(\w+)", CONTRIBUTING)
+        self.assertGreaterEqual(len(names), 4)
+        if not (BUILD / "tests" / "bench" / "bench_engine").exists():
+            self.skipTest("built without benchmarks")
+        for name in names:
+            with self.subTest(name):
+                command = [str(BUILD / "tests" / "bench" / name), "--benchmark_list_tests=true"]
+                listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                self.assertTrue(listed.strip())
+
+
+if __name__ == "__main__":
+    unittest.main()
