@@ -1,5 +1,6 @@
 #include "experiments/interrupt.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -26,7 +27,8 @@ void on_signal(int) {
   say("\npagelab: ending the run after this step; once more stops at once\n");
 }
 
-void take_over(int signal, struct sigaction& old) {
+void take_over(int signal) {
+  struct sigaction old {};
   ::sigaction(signal, nullptr, &old);
   if (old.sa_handler != SIG_IGN) {
     struct sigaction action {};
@@ -40,13 +42,16 @@ void take_over(int signal, struct sigaction& old) {
 }  // namespace
 
 Interrupt::Interrupt() {
-  take_over(SIGINT, old_interrupt_);
-  take_over(SIGTERM, old_terminate_);
+  take_over(SIGINT);
+  take_over(SIGTERM);
 }
 
 Interrupt::~Interrupt() {
-  ::sigaction(SIGINT, &old_interrupt_, nullptr);
-  ::sigaction(SIGTERM, &old_terminate_, nullptr);
+  for (const int signal : {SIGINT, SIGTERM}) {
+    struct sigaction ignore {};
+    ignore.sa_handler = SIG_IGN;
+    ::sigaction(signal, &ignore, nullptr);
+  }
 }
 
 void Interrupt::defer() {

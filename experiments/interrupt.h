@@ -1,10 +1,8 @@
 // Interrupt: what Ctrl-C (SIGINT) and SIGTERM do. While nothing is worth keeping the first one ends the
 // program; while a run goes on the first one only asks the run to end after its step, and the second one ends
 // the program at once. Either way the exit code is 130. There is one of it, since signals are the process's;
-// it owns their handlers for as long as it lives.
+// when it goes the program's work is done and its exit code decided, and no signal changes that any more.
 #pragma once
-
-#include <csignal>
 
 namespace pagelab {
 
@@ -23,10 +21,6 @@ class Interrupt {
   /// From now on signals end the program again.
   void end_at_once();
   bool requested() const;
-
- private:
-  struct sigaction old_interrupt_ {};
-  struct sigaction old_terminate_ {};
 };
 
 }  // namespace pagelab
