@@ -126,7 +126,8 @@ class Ops {
   virtual std::unique_ptr<Weight> matrix(std::span<const HostTensor> parts) = 0;
   virtual std::unique_ptr<Weight> vector(std::span<const HostTensor> parts) = 0;
 
-  // --- The KV cache. Called once, before the first step. Throws std::bad_alloc with nothing changed.
+  // --- The KV cache. Called once, before the first step. Throws, with nothing changed, std::bad_alloc or an error
+  // that says how much memory was asked for.
   virtual void allocate_kv(const KvShape& shape) = 0;
 
   // --- Activations. A tensor from scratch() is valid until the next begin_step().
@@ -155,7 +156,8 @@ class Ops {
   virtual void gather_rows(Tensor x, std::span<const std::int32_t> rows, Tensor out) = 0;
   /// Candidates of row i go to out[indptr[i] .. indptr[i + 1]), indptr[i + 1] - indptr[i] = specs[i].count.
   /// `uniforms` is parallel to `out`: the number in [0, 1) that decides that draw (read for Kind::random only), so
-  /// that randomness stays with the caller and is the same on every backend.
+  /// that randomness stays with the caller and is the same on every backend. `out` must live until synchronize(),
+  /// which fills it if nothing did before.
   virtual void sample(Tensor logits, std::span<const SampleSpec> specs, std::span<const std::int32_t> indptr,
                       std::span<const float> uniforms, std::span<Candidate> out) = 0;
 
