@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/policy_registry.h"
 #include "experiments/build_info.h"
+#include "experiments/device_factory.h"
 #include "experiments/generate_command.h"
 #include "experiments/interrupt.h"
 #include "experiments/list_commands.h"
@@ -26,6 +27,14 @@ namespace pagelab {
 namespace {
 
 using Command = std::function<int()>;
+
+std::vector<std::string> device_kind_names() {
+  std::vector<std::string> names;
+  for (const DeviceKind& kind : device_kinds()) {
+    names.emplace_back(kind.name);
+  }
+  return names;
+}
 
 constexpr int error_code = 1;
 constexpr int usage_code = 2;
@@ -109,6 +118,8 @@ void add_generate(CLI::App& app, GenerateOptions& options, Command& command) {
   generate->add_option("--eos", sampling.eos, "the token that ends a sequence");
   generate->add_option("--length-penalty", sampling.length_penalty, "beam: score = sum / length^penalty")
       ->capture_default_str();
+  generate->add_option("--device", options.device, "a kind of device")
+      ->check(CLI::IsMember(device_kind_names()));
   generate->add_option("--block-size", options.block_size, "slots of a KV block")
       ->capture_default_str()
       ->check(CLI::Range(1, 256));

@@ -14,6 +14,7 @@
 
 #include "core/error.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cuda/ops/make_cuda_ops.h"
 #include "models/checkpoint.h"
 #include "models/model.h"
 
@@ -51,22 +52,6 @@ std::string gigabytes(Bytes bytes) {
   return fmt::format("{:.2f} GB", 1e-9 * static_cast<double>(bytes.value()));
 }
 
-void require_memory(const ModelShape& shape, kernels::DType dtype, const kernels::KvShape& kv) {
-  const Bytes weights = shape.weight_bytes(dtype);
-  const Bytes device_pool = kv.device_blocks * Bytes(kv.block_bytes());
-  const Bytes host_pool = kv.host_blocks * Bytes(kv.block_bytes());
-  const Bytes available = available_memory();
-  if (weights + device_pool + host_pool > available) {
-    throw InputError(
-        fmt::format("{} does not fit into memory: weights ({}) {}, {} device blocks {}, {} host blocks {}, "
-                    "together {}; there are "
-                    "{} available",
-                    shape.name, kernels::name_of(dtype), gigabytes(weights), kv.device_blocks,
-                    gigabytes(device_pool), kv.host_blocks, gigabytes(host_pool),
-                    gigabytes(weights + device_pool + host_pool), gigabytes(available)));
-  }
-}
-
 /// The type in which most of a checkpoint is stored.
 kernels::DType checkpoint_dtype(const std::string& folder) {
   const Checkpoint checkpoint{std::filesystem::path(folder)};
@@ -85,43 +70,163 @@ std::string simd_target() {
   return hwy::TargetName(targets & -targets);
 }
 
-BuiltDevice make_cpu(const ModelChoice& model, const DeviceChoice& device, std::uint64_t seed) {
-  const ModelShape shape = resolve_shape(model.location);
-  const bool random = find_shape(model.location) != nullptr;
-  const kernels::DType dtype = model.dtype ? *model.dtype
-                               : random    ? kernels::DType::bf16
-                                           : checkpoint_dtype(model.location);
-  const KvOptions kv{.block_size = static_cast<std::int32_t>(device.block_size.value()),
-                     .dtype = device.kv_dtype,
-                     .device_blocks = static_cast<std::int32_t>(device.device_blocks.value()),
-                     .host_blocks = static_cast<std::int32_t>(device.host_blocks.value())};
-  require_memory(shape, dtype, kv_shape(shape, kv));
-  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  auto ops = std::make_unique<kernels::cpu::CpuOps>(kernels::cpu::CpuOptions{
-      .threads = device.threads > 0 ? device.threads : cores, .weight_dtype = dtype});
-  auto weights = load_model(model.location, seed, *ops);
+/// What is the same on every device: the model, its types and the pools that it is to have.
+struct Setup {
+  const ModelChoice& model;
+  const DeviceChoice& device;
+  std::uint64_t seed;
+  ModelShape shape;
+  bool random;  ///< weights
+  kernels::DType dtype;
+  KvOptions kv;
 
+  Bytes weights() const { return shape.weight_bytes(dtype); }
+  Bytes block() const { return Bytes(kv_shape(shape, kv).block_bytes()); }
+  Bytes device_pool() const { return kv.device_blocks * block(); }
+  Bytes host_pool() const { return kv.host_blocks * block(); }
+};
+
+Setup setup(const ModelChoice& model, const DeviceChoice& device, std::uint64_t seed) {
+  const bool random = find_shape(model.location) != nullptr;
+  return {.model = model,
+          .device = device,
+          .seed = seed,
+          .shape = resolve_shape(model.location),
+          .random = random,
+          .dtype = model.dtype ? *model.dtype
+                   : random    ? kernels::DType::bf16
+                               : checkpoint_dtype(model.location),
+          .kv = {.block_size = static_cast<std::int32_t>(device.block_size.value()),
+                 .dtype = device.kv_dtype,
+                 .device_blocks = static_cast<std::int32_t>(device.device_blocks.value()),
+                 .host_blocks = static_cast<std::int32_t>(device.host_blocks.value())}};
+}
+
+/// Loads the model into the backend. `about` is the backend's part of the provenance.
+BuiltDevice build(const Setup& s, std::unique_ptr<kernels::Ops> ops, const nlohmann::ordered_json& about) {
+  auto weights = load_model(s.model.location, s.seed, *ops);
   BuiltDevice built;
-  auto made = std::make_unique<ModelDevice>(std::move(ops), std::move(weights), kv);
+  auto made = std::make_unique<ModelDevice>(std::move(ops), std::move(weights), s.kv);
   built.model_device = made.get();
-  built.vocabulary = shape.vocab;
-  built.provenance = {
-      {"device", "cpu"},
-      {"simd", simd_target()},
-      {"model", random ? shape.name : std::filesystem::path(model.location).filename().string()},
-      {"weights", random ? "random" : "checkpoint"},
-      {"parameters", shape.parameters()},
-      {"dtype", kernels::name_of(dtype)},
-      {"kv_dtype", kernels::name_of(device.kv_dtype)},
-      {"block_size", device.block_size.value()},
-      {"block_bytes", made->capacity().block_bytes.value()},
-      {"device_blocks", device.device_blocks.value()},
-      {"host_blocks", device.host_blocks.value()}};
+  built.vocabulary = s.shape.vocab;
+  built.provenance = {{"device", s.device.kind}};
+  built.provenance.update(about);
+  built.provenance.update(
+      {{"model", s.random ? s.shape.name : std::filesystem::path(s.model.location).filename().string()},
+       {"weights", s.random ? "random" : "checkpoint"},
+       {"parameters", s.shape.parameters()},
+       {"dtype", kernels::name_of(s.dtype)},
+       {"kv_dtype", kernels::name_of(s.device.kv_dtype)},
+       {"block_size", s.device.block_size.value()},
+       {"block_bytes", made->capacity().block_bytes.value()},
+       {"device_blocks", s.device.device_blocks.value()},
+       {"host_blocks", s.device.host_blocks.value()}});
   built.device = std::move(made);
   return built;
 }
 
-constexpr std::array kinds = {DeviceKind{"cpu", make_cpu}};
+void require_memory(const Setup& s) {
+  const Bytes together = s.weights() + s.device_pool() + s.host_pool();
+  const Bytes available = available_memory();
+  if (together > available) {
+    throw InputError(
+        fmt::format("{} does not fit into memory: weights ({}) {}, {} device blocks {}, {} host blocks {}, "
+                    "together {}; there are "
+                    "{} available",
+                    s.shape.name, kernels::name_of(s.dtype), gigabytes(s.weights()), s.kv.device_blocks,
+                    gigabytes(s.device_pool()), s.kv.host_blocks, gigabytes(s.host_pool()),
+                    gigabytes(together), gigabytes(available)));
+  }
+}
+
+BuiltDevice make_cpu(const ModelChoice& model, const DeviceChoice& device, std::uint64_t seed) {
+  const Setup s = setup(model, device, seed);
+  require_memory(s);
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  auto ops = std::make_unique<kernels::cpu::CpuOps>(kernels::cpu::CpuOptions{
+      .threads = device.threads > 0 ? device.threads : cores, .weight_dtype = s.dtype});
+  return build(s, std::move(ops), {{"simd", simd_target()}});
+}
+
+/// A CUDA backend that the program was built with.
+struct CudaBackend {
+  std::unique_ptr<kernels::Ops> (*make_ops)(const kernels::CudaOptions& options);
+  kernels::CudaDevice (*find_device)();
+  bool in_host_memory;  ///< the device's memory is the host's
+};
+
+/// What a step needs besides weights and KV: the activations of as many tokens as the batching policies put
+/// into a step by default, if the pool holds so many, the wider ones twice (f32, and as an input of a
+/// product), and logits of as many rows.
+Bytes activation_bytes(const Setup& s) {
+  constexpr std::int64_t kTokens = 2560;
+  constexpr std::int64_t kSamples = 256;
+  const std::int64_t slots = std::int64_t{s.kv.device_blocks} * s.kv.block_size;
+  const std::int64_t width = std::int64_t{3} * s.shape.hidden + s.shape.qkv_width() + 4 * s.shape.ffn;
+  return Bytes(4 * (std::min(kTokens, slots) * width + std::min(kSamples, slots) * s.shape.vocab));
+}
+
+/// "12 blocks would fit", or "none would fit".
+std::string fitting_text(Bytes pool, Bytes block) {
+  return fmt::format("{} would fit", pool < block ? std::string("none")
+                                                  : fmt::format("{} blocks", pool.value() / block.value()));
+}
+
+void require_cuda_memory(const Setup& s, const kernels::CudaDevice& found, bool in_host_memory) {
+  const Bytes host = available_memory();
+  const Bytes free = in_host_memory ? std::min(Bytes(found.free_bytes), host) : Bytes(found.free_bytes);
+  const Bytes fixed = s.weights() + activation_bytes(s);
+  if (fixed + s.device_pool() > free) {
+    throw InputError(
+        fmt::format("{} does not fit into the memory of {}: weights ({}) {}, activations {}, {} device "
+                    "blocks {}, together {}; "
+                    "there are {} free; of the blocks {}",
+                    s.shape.name, found.name, kernels::name_of(s.dtype), gigabytes(s.weights()),
+                    gigabytes(activation_bytes(s)), s.kv.device_blocks, gigabytes(s.device_pool()),
+                    gigabytes(fixed + s.device_pool()), gigabytes(free),
+                    fitting_text(free - std::min(free, fixed), s.block())));
+  }
+  const Bytes left = in_host_memory ? host - fixed - s.device_pool() : host;
+  if (s.host_pool() > left) {
+    throw InputError(fmt::format(
+        "{} host blocks {} do not fit into the memory of the host: there are {} available; {}",
+        s.kv.host_blocks, gigabytes(s.host_pool()), gigabytes(left), fitting_text(left, s.block())));
+  }
+}
+
+BuiltDevice make_on(const CudaBackend& backend, const ModelChoice& model, const DeviceChoice& device,
+                    std::uint64_t seed) {
+  const Setup s = setup(model, device, seed);
+  const kernels::CudaDevice found = backend.find_device();
+  require_cuda_memory(s, found, backend.in_host_memory);
+  auto ops = backend.make_ops({.weight_dtype = s.dtype,
+                               .swap = device.swap,
+                               .graphs = device.graphs,
+                               .arena_bytes = activation_bytes(s).value()});
+  return build(s, std::move(ops),
+               {{"gpu", found.name},
+                {"swap", device.swap == kernels::SwapMode::batched ? "batched" : "per_block"},
+                {"graphs", device.graphs}});
+}
+
+BuiltDevice make_cuda_emulated(const ModelChoice& model, const DeviceChoice& device, std::uint64_t seed) {
+  return make_on({kernels::cuda_emulated::make_ops, kernels::cuda_emulated::find_device, true}, model, device,
+                 seed);
+}
+
+BuiltDevice make_cuda(const ModelChoice& model, const DeviceChoice& device, std::uint64_t seed) {
+#ifdef PAGELAB_HAS_CUDA
+  return make_on({kernels::cuda::make_ops, kernels::cuda::find_device, false}, model, device, seed);
+#else
+  setup(model, device, seed);  // a mistake in the model is told first, as on every device
+  throw InputError(
+      "device 'cuda': this pagelab was built without CUDA; build it where CUDA's toolkit is (cmake "
+      "-DPAGELAB_CUDA=ON), or use the device 'cuda-emulated', the same kernels without a GPU");
+#endif
+}
+
+constexpr std::array kinds = {DeviceKind{"cpu", make_cpu}, DeviceKind{"cuda", make_cuda},
+                              DeviceKind{"cuda-emulated", make_cuda_emulated}};
 
 }  // namespace
 

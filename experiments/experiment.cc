@@ -75,7 +75,8 @@ ModelChoice resolve_model(Experiment& out, const ConfigTable& table) {
 }
 
 DeviceChoice resolve_device(Experiment& out, const ConfigTable& table) {
-  const Parameters& p = take(out, table, device_parameters());
+  const KindChoice choice = take_kind(out, table, device_parameters(), "what executes the steps");
+  const Parameters& p = choice.parameters;
   for (const char* blocks : {"device_blocks", "host_blocks"}) {
     if (p.integer(blocks) > kMostSlots / p.integer("block_size")) {
       table.fail(blocks,
@@ -83,12 +84,19 @@ DeviceChoice resolve_device(Experiment& out, const ConfigTable& table) {
                              p.integer("block_size"), kMostSlots / p.integer("block_size")));
     }
   }
-  return {.kind = p.text("kind"),
-          .threads = static_cast<std::int32_t>(p.integer("threads")),
-          .block_size = Tokens(p.integer("block_size")),
-          .device_blocks = Blocks(p.integer("device_blocks")),
-          .host_blocks = Blocks(p.integer("host_blocks")),
-          .kv_dtype = dtype_named(p.text("kv_dtype"))};
+  DeviceChoice device{.kind = choice.kind,
+                      .block_size = Tokens(p.integer("block_size")),
+                      .device_blocks = Blocks(p.integer("device_blocks")),
+                      .host_blocks = Blocks(p.integer("host_blocks")),
+                      .kv_dtype = dtype_named(p.text("kv_dtype"))};
+  if (p.has("threads")) {
+    device.threads = static_cast<std::int32_t>(p.integer("threads"));
+  }
+  if (p.has("swap")) {
+    device.swap = p.text("swap") == "batched" ? kernels::SwapMode::batched : kernels::SwapMode::per_block;
+    device.graphs = p.flag("graphs");
+  }
+  return device;
 }
 
 std::optional<StepCost> resolve_clock(Experiment& out, const ConfigTable& table) {

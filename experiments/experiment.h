@@ -15,6 +15,7 @@
 #include "core/parameters.h"
 #include "core/policy_registry.h"
 #include "experiments/workload.h"
+#include "kernels/cuda/ops/make_cuda_ops.h"
 #include "kernels/ops.h"
 #include "models/timed_device.h"
 
@@ -30,11 +31,13 @@ struct ModelChoice {
 /// [device]
 struct DeviceChoice {
   std::string kind;
-  std::int32_t threads = 0;  ///< 0: all cores
-  Tokens block_size;
-  Blocks device_blocks;
-  Blocks host_blocks;
+  std::int32_t threads = 0;  ///< of the cpu; 0: all cores
+  Tokens block_size{};
+  Blocks device_blocks{};
+  Blocks host_blocks{};
   kernels::DType kv_dtype = kernels::DType::bf16;
+  kernels::SwapMode swap = kernels::SwapMode::batched;  ///< of a CUDA device
+  bool graphs = false;                                  ///< of a CUDA device
 };
 
 /// [policy.AXIS]

@@ -43,6 +43,34 @@ ParameterSpec cost(std::string name, double standard, std::string unit, std::str
           .maximum = 1e6};
 }
 
+/// A device's own keys, then those of its KV pools.
+std::vector<ParameterSpec> pool_parameters(std::vector<ParameterSpec> parameters) {
+  const std::vector<ParameterSpec> pools = {{.name = "block_size",
+                                             .default_value = 16,
+                                             .unit = "tokens",
+                                             .help = "slots of a KV block",
+                                             .minimum = 1,
+                                             .maximum = 256},
+                                            {.name = "device_blocks",
+                                             .default_value = 512,
+                                             .unit = "blocks",
+                                             .help = "KV pool of the device",
+                                             .minimum = 1,
+                                             .maximum = kMostInt32},
+                                            {.name = "host_blocks",
+                                             .default_value = 512,
+                                             .unit = "blocks",
+                                             .help = "KV pool of the host, for swapping",
+                                             .minimum = 0,
+                                             .maximum = kMostInt32},
+                                            {.name = "kv_dtype",
+                                             .default_value = "bf16",
+                                             .help = "of K and V in the blocks",
+                                             .choices = {"f32", "bf16", "f16"}}};
+  parameters.insert(parameters.end(), pools.begin(), pools.end());
+  return parameters;
+}
+
 }  // namespace
 
 std::vector<ParameterSpec> run_parameters(const std::string& name) {
@@ -65,36 +93,26 @@ std::vector<ParameterSpec> model_parameters() {
            .choices = {"auto", "f32", "bf16", "f16"}}};
 }
 
-std::vector<ParameterSpec> device_parameters() {
-  return {{.name = "kind", .default_value = "cpu", .help = "what executes the steps", .choices = {"cpu"}},
-          {.name = "threads",
-           .default_value = 0,
-           .unit = "threads",
-           .help = "0: one per core",
-           .minimum = 0,
-           .maximum = 4096},
-          {.name = "block_size",
-           .default_value = 16,
-           .unit = "tokens",
-           .help = "slots of a KV block",
-           .minimum = 1,
-           .maximum = 256},
-          {.name = "device_blocks",
-           .default_value = 512,
-           .unit = "blocks",
-           .help = "KV pool of the device",
-           .minimum = 1,
-           .maximum = kMostInt32},
-          {.name = "host_blocks",
-           .default_value = 512,
-           .unit = "blocks",
-           .help = "KV pool of the host, for swapping",
-           .minimum = 0,
-           .maximum = kMostInt32},
-          {.name = "kv_dtype",
-           .default_value = "bf16",
-           .help = "of K and V in the blocks",
-           .choices = {"f32", "bf16", "f16"}}};
+const std::vector<DeviceParameters>& device_parameters() {
+  static const std::vector<DeviceParameters> kinds = [] {
+    const ParameterSpec threads = {.name = "threads",
+                                   .default_value = 0,
+                                   .unit = "threads",
+                                   .help = "0: one per core",
+                                   .minimum = 0,
+                                   .maximum = 4096};
+    const ParameterSpec swap = {
+        .name = "swap",
+        .default_value = "batched",
+        .help = "blocks move between the pools in one transfer per step, or each by itself",
+        .choices = {"batched", "per_block"}};
+    const ParameterSpec graphs = {
+        .name = "graphs", .default_value = false, .help = "replay steps of the same shape as a CUDA graph"};
+    return std::vector<DeviceParameters>{{"cpu", pool_parameters({threads})},
+                                         {"cuda", pool_parameters({swap, graphs})},
+                                         {"cuda-emulated", pool_parameters({swap, graphs})}};
+  }();
+  return kinds;
 }
 
 std::vector<ParameterSpec> workload_parameters() {

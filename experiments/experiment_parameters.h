@@ -15,10 +15,16 @@ namespace pagelab {
 /// The keys before the first section. `name` is the default of the run's name.
 std::vector<ParameterSpec> run_parameters(const std::string& name);
 std::vector<ParameterSpec> model_parameters();
-std::vector<ParameterSpec> device_parameters();
 std::vector<ParameterSpec> workload_parameters();
 std::vector<ParameterSpec> sampling_parameters();
 std::vector<ParameterSpec> output_parameters();
+
+/// The kinds of [device], each with all of its keys.
+struct DeviceParameters {
+  std::string name;
+  std::vector<ParameterSpec> parameters;
+};
+const std::vector<DeviceParameters>& device_parameters();
 
 /// The kinds of [clock]: real, and virtual with the coefficients of the step's cost.
 struct ClockKind {

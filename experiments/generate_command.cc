@@ -81,7 +81,7 @@ void check_prompt(const GenerateOptions& options, const ModelShape& shape) {
 DeviceChoice device_for(const GenerateOptions& options) {
   const auto length = Tokens(static_cast<std::int64_t>(options.ids.size()) + options.max_new);
   const Blocks each = blocks_for(length, Tokens(options.block_size)) + Blocks(1);
-  return {.kind = "cpu",
+  return {.kind = options.device,
           .threads = options.threads,
           .block_size = Tokens(options.block_size),
           .device_blocks = each * (options.sampling.n + 1),

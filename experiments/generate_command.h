@@ -18,6 +18,7 @@ struct GenerateOptions {
   std::int64_t max_new = 16;
   Sampling sampling;
   std::uint64_t seed = 1;
+  std::string device = "cpu";  ///< a kind of device
   std::int64_t block_size = 16;
   std::int32_t threads = 0;
   kernels::DType kv_dtype = kernels::DType::f32;

@@ -105,9 +105,9 @@ Outcome failed() {
   try {
     throw;
   } catch (const std::bad_alloc&) {
-    return {{false, "out of memory"}, std::current_exception()};
+    return {{.complete = false, .reason = "out of memory"}, std::current_exception()};
   } catch (const std::exception& error) {
-    return {{false, error.what()}, std::current_exception()};
+    return {{.complete = false, .reason = error.what()}, std::current_exception()};
   }
 }
 
@@ -119,7 +119,7 @@ Outcome drive(Engine& engine, ProgressLine& line, const Interrupt& interrupt) {
       }
       line.update(engine);
     }
-    return {{false, "interrupted"}, nullptr};
+    return {{.complete = false, .reason = "interrupted"}, nullptr};
   } catch (...) {
     return failed();
   }
@@ -146,6 +146,15 @@ Json complete(RunFolder& folder, const Engine& engine, Outcome& outcome) {
   }
 }
 
+Json operator_seconds(const ModelDevice& device) {
+  Json json;
+  for (int kind = 0; kind < static_cast<int>(kernels::OpKind::count_); ++kind) {
+    const auto op = static_cast<kernels::OpKind>(kind);
+    json[std::string(kernels::name_of(op))] = device.seconds_in(op);
+  }
+  return json;
+}
+
 void log_wall_clock(const Progress& progress, double wall_s, const BuiltDevice& built) {
   spdlog::info("{} steps in {:.2f} s of wall clock, {:.1f} computed and {:.1f} new tokens/s of wall clock",
                progress.steps, wall_s, static_cast<double>(progress.tokens.value()) / wall_s,
@@ -154,10 +163,10 @@ void log_wall_clock(const Progress& progress, double wall_s, const BuiltDevice& 
     return;
   }
   std::string shares;
-  for (int kind = 0; kind < static_cast<int>(kernels::OpKind::count_); ++kind) {
-    const auto op = static_cast<kernels::OpKind>(kind);
-    shares += fmt::format("{}{} {:.1f} %", kind == 0 ? "" : ", ", kernels::name_of(op),
-                          100 * built.model_device->seconds_in(op) / wall_s);
+  const Json by_operator = operator_seconds(*built.model_device);
+  for (const auto& [op, seconds] : by_operator.items()) {
+    shares +=
+        fmt::format("{}{} {:.1f} %", shares.empty() ? "" : ", ", op, 100 * seconds.get<double>() / wall_s);
   }
   spdlog::info("share of that by operator: {}", shares);
 }
@@ -204,6 +213,9 @@ bool run_one(const Experiment& experiment, const PolicyRegistry& registry, const
   Outcome outcome = drive(engine, line, interrupt);
   line.clear();
   const double wall_s = seconds_since(start);
+  if (!experiment.step_cost && parts.built.model_device != nullptr) {
+    outcome.end.operator_seconds = operator_seconds(*parts.built.model_device);
+  }
   const Json summary = complete(folder, engine, outcome);
   if (!quiet && !summary.empty()) {
     fmt::print("{}", summary_text(summary));

@@ -95,7 +95,8 @@ Json RunFolder::finish(RunEnd end) {
         failure = std::current_exception();
       }
       if (end.complete) {
-        end = {false, error.what()};
+        end.complete = false;
+        end.reason = error.what();
       }
     }
   };

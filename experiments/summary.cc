@@ -77,6 +77,9 @@ Json summary_json(RunStatistics& statistics, const RunEnd& end, const Json& prov
   json["preemptions"] = {{"recompute", statistics.preempt_recompute}, {"swap", statistics.preempt_swap}};
   json["blocks_copied"] = statistics.copied.value();
   json["bytes_swapped"] = {{"in", statistics.swapped_in.value()}, {"out", statistics.swapped_out.value()}};
+  if (!end.operator_seconds.is_null()) {
+    json["operator_seconds"] = end.operator_seconds;
+  }
   json["provenance"] = provenance;
   return json;
 }

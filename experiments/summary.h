@@ -13,7 +13,8 @@ namespace pagelab {
 /// How a run ended.
 struct RunEnd {
   bool complete = true;
-  std::string reason{};  ///< why it is not complete
+  std::string reason{};                       ///< why it is not complete
+  nlohmann::ordered_json operator_seconds{};  ///< measured, by kind of operation; null in virtual time
 };
 
 /// `provenance` becomes its last member. Sorts the statistics' lists.
