@@ -128,9 +128,8 @@ class SimtWarpAttention {
 
   /// Masks what a row does not see, turns scores into weights relative to the new maximum, hands them to the
   /// warp and rescales what was summed up so far. Every row sees position 0: the maximum is finite from the
-  /// first tile on.
+  /// first tile on. The barrier between tiles has seen to it that the previous tile's weights have been read.
   __device__ void update_softmax(int begin, float (&scores)[kRows][kScores]) {
-    __syncwarp();  // the warp has read the weights of the previous tile
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       float largest = max_[i];
@@ -159,7 +158,7 @@ class SimtWarpAttention {
         out_[i][j].w *= correction;
       }
     }
-    __syncwarp();
+    __syncwarp();  // the weights of the warp's rows are there
   }
 
   __device__ void multiply_values(const Stage& stage) {

@@ -15,12 +15,15 @@
 #include <vector>
 
 #include "kernels/reference/sampling.h"
+#include "tests/kernels/logits.h"
 #include "tests/kernels/simd_targets.h"
 
 namespace pagelab::kernels {
 namespace {
 
 using Kind = SampleSpec::Kind;
+using pagelab::testing::draw_logits;
+using pagelab::testing::even_uniforms;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 std::vector<Candidate> sample_row(std::vector<float> logits, const SampleSpec& spec,
@@ -33,37 +36,12 @@ std::vector<Candidate> sample_row(std::vector<float> logits, const SampleSpec& s
   return out;
 }
 
-std::vector<float> even_uniforms(std::int32_t count) {
-  std::vector<float> out;
-  for (std::int32_t i = 0; i < count; ++i) {
-    out.push_back((static_cast<float>(i) + 0.5f) / static_cast<float>(count));
-  }
-  return out;
-}
-
-/// Logits of some width, with ties and masked tokens now and then.
-rc::Gen<std::vector<float>> logits_gen() {
-  return rc::gen::exec([] {
-    const auto count = *rc::gen::oneOf(rc::gen::inRange(1, 40), rc::gen::inRange(1, 3000));
-    const auto width = *rc::gen::element(0.01f, 1.0f, 8.0f, 60.0f);
-    const bool ties = *rc::gen::arbitrary<bool>();
-    const bool masks = *rc::gen::arbitrary<bool>();
-    std::mt19937 random(*rc::gen::arbitrary<unsigned>());
-    std::normal_distribution<float> normal(1.0f, width);
-    std::vector<float> logits(static_cast<std::size_t>(count));
-    for (float& logit : logits) {
-      logit = ties ? std::round(normal(random)) : normal(random);
-      if (masks && random() % 4 == 0) {
-        logit = -kInfinity;
-      }
-    }
-    logits[random() % logits.size()] = width;
-    return logits;
-  });
+std::vector<float> some_logits() {
+  return draw_logits(*rc::gen::oneOf(rc::gen::inRange(1, 40), rc::gen::inRange(1, 3000)));
 }
 
 RC_GTEST_PROP(Sampling, GreedyAndTopMatchTheReferenceOnEveryTarget, ()) {
-  const std::vector<float> logits = *logits_gen();
+  const std::vector<float> logits = some_logits();
   SampleSpec spec;
   spec.kind = *rc::gen::element(Kind::greedy, Kind::top);
   spec.count = spec.kind == Kind::greedy ? 1 : *rc::gen::inRange(1, static_cast<int>(logits.size()) + 1);
@@ -82,7 +60,7 @@ RC_GTEST_PROP(Sampling, GreedyAndTopMatchTheReferenceOnEveryTarget, ()) {
 }
 
 RC_GTEST_PROP(Sampling, RandomDrawsFollowTheReferenceOnEveryTarget, ()) {
-  const std::vector<float> logits = *logits_gen();
+  const std::vector<float> logits = some_logits();
   SampleSpec spec;
   spec.kind = Kind::random;
   spec.count = 20;

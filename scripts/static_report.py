@@ -27,6 +27,8 @@ import sys
 import tempfile
 import tomllib
 
+import markdown_section
+
 SKIPPED = 77
 REGISTERS_PER_SM = 65536
 REGISTER_UNIT = 256  # registers are given to warps in units of this
@@ -206,10 +208,10 @@ def markdown(rows, targets):
 
 
 def main():
-    root = pathlib.Path(__file__).resolve().parents[2]
+    root = pathlib.Path(__file__).resolve().parents[1]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--all", action="store_true", help="sm_86 and sm_89 too")
-    parser.add_argument("--markdown", metavar="FILE", help="write the table of kernels here")
+    parser.add_argument("--into", type=pathlib.Path, metavar="FILE", help="put the table into this markdown file")
     parser.add_argument("--budgets", default=root / "kernels/cuda/budgets.toml", type=pathlib.Path)
     parser.add_argument("--jobs", default=2, type=int)
     options = parser.parse_args()
@@ -254,8 +256,8 @@ def main():
         rows.append((name, by_target, short_counts[name], budget))
     problems += [f"budget of {budget['patterns']}: no kernel has such a name"
                  for budget in budgets if id(budget) not in used_budgets]
-    if options.markdown:
-        pathlib.Path(options.markdown).write_text("\n".join(markdown(rows, targets)) + "\n")
+    if options.into:
+        markdown_section.replace(options.into, "static", "\n".join(markdown(rows, targets)) + "\n")
     for problem in problems:
         print(problem)
     print(f"{len(rows)} kernels on {', '.join(targets)}: {len(problems)} violations")
