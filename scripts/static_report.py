@@ -191,20 +191,31 @@ def check_budgets(budgets):
             raise SystemExit(f"budget of {budget.get('patterns')}: missing {sorted(missing)}, unknown {sorted(unknown)}")
 
 
+def span(values):
+    """ "7", or "5 to 9"."""
+    least, most = min(values), max(values)
+    return str(least) if least == most else f"{least} to {most}"
+
+
 def markdown(rows, targets):
-    head = ["kernel", "threads", "shared"]
-    head += [f"{target} registers, blocks (warps)" for target in targets]
-    head += [*FEATURES, "why"]
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + "---|" * len(head)
+    """A line per budget, over the kernels that it covers."""
+    head = ["kernels", "threads", "shared bytes"]
+    head += [f"{target}: registers; blocks per SM (warps)" for target in targets]
+    yield "| " + " | ".join([*head, "in the PTX", "why"]) + " |"
+    yield "|" + "---|" * (len(head) + 2)
+    by_budget = {}
     for name, by_target, counts, budget in rows:
-        cells = [f"`{name}`", str(budget["threads"]), str(budget["dynamic_shared"])]
+        by_budget.setdefault(id(budget), (budget, []))[1].append((by_target, counts))
+    for budget, kernels in by_budget.values():
+        names = ", ".join(f"`{pattern}`" for pattern in budget["patterns"])
+        cells = [names, str(budget["threads"]), str(budget["dynamic_shared"])]
         for target in targets:
-            use, blocks = by_target[target]
-            warps = blocks * -(-budget["threads"] // 32)
-            cells.append(f"{use.registers}, {blocks} ({100 * warps // TARGETS[target].warps}%)")
-        cells += [str(counts[feature]) for feature in FEATURES] + [budget["why"]]
-        yield "| " + " | ".join(cells) + " |"
+            registers = [by_target[target][0].registers for by_target, _ in kernels]
+            blocks = [by_target[target][1] for by_target, _ in kernels]
+            warps = min(blocks) * -(-budget["threads"] // 32)
+            cells.append(f"{span(registers)}; {span(blocks)} ({100 * warps // TARGETS[target].warps} %)")
+        present = [feature for feature in FEATURES if all(counts[feature] > 0 for _, counts in kernels)]
+        yield "| " + " | ".join([*cells, ", ".join(present), budget["why"]]) + " |"
 
 
 def main():

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds and tests pagelab: scripts/test.sh [STAGE...]. Without a stage, all of them in this order:
-#   release   every test, optimised
+#   release   every test, optimised; CUDA kernels in every layer that this machine has the compilers for
+#   mutation  bugs planted in the CUDA device, one at a time: each must be seen by some layer
 #   asan      every test under AddressSanitizer and UndefinedBehaviorSanitizer, invariants checked after each step,
 #             and the fuzzers for a bounded time
 #   tsan      what runs on several threads, under ThreadSanitizer
@@ -15,7 +16,7 @@ export RC_PARAMS=${RC_PARAMS:-seed=20231023}
 
 stages=("$@")
 if ((${#stages[@]} == 0)); then
-  stages=(release asan tsan tidy)
+  stages=(release mutation asan tsan tidy)
 fi
 
 build() {
@@ -34,13 +35,16 @@ run_stage() {
       cmake --build --preset tsan --target threaded_tests
       ctest --test-dir build/tsan --output-on-failure -L threaded --timeout 600
       ;;
+    mutation)
+      scripts/mutation_test.py
+      ;;
     tidy)
       cmake --preset asan >/dev/null # a clang build, so that clang-tidy reads the flags of its own compiler
       git ls-files 'core/*.cc' 'policies/*.cc' 'kernels/*.cc' 'models/*.cc' 'experiments/*.cc' |
         xargs -P "$(nproc)" -n 4 clang-tidy -p build/asan --quiet
       ;;
     *)
-      echo "scripts/test.sh: no stage '$1'; stages: release asan tsan tidy" >&2
+      echo "scripts/test.sh: no stage '$1'; stages: release mutation asan tsan tidy" >&2
       exit 2
       ;;
   esac
