@@ -1,4 +1,5 @@
-// launch(): the one way in which a kernel is started. Queues it on a stream and throws CudaError if CUDA refuses.
+// launch(): the one way in which a kernel is started. Queues it on a stream and throws CudaError if CUDA
+// refuses.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -9,8 +10,8 @@
 
 namespace pagelab::kernels::PAGELAB_CUDA_VARIANT {
 
-/// `shared_bytes` of dynamic shared memory per block; more than 48 KiB is asked for explicitly, as CUDA wants it.
-/// A grid without blocks launches nothing.
+/// `shared_bytes` of dynamic shared memory per block; more than 48 KiB is asked for explicitly, as CUDA wants
+/// it. A grid without blocks launches nothing.
 template <class... Parameters, class... Arguments>
 void launch(cudaStream_t stream, dim3 grid, dim3 block, std::size_t shared_bytes,
             void (*kernel)(Parameters...), Arguments&&... arguments) {
@@ -18,8 +19,8 @@ void launch(cudaStream_t stream, dim3 grid, dim3 block, std::size_t shared_bytes
     return;
   }
   if (shared_bytes > 48 * 1024) {
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(shared_bytes)),
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                               cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
           "cudaFuncSetAttribute");
   }
   cudaLaunchConfig_t config{};

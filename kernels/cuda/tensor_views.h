@@ -1,5 +1,5 @@
-// What kernel launchers are given: device pointers with their shapes. Plain values, made by the host, passed to
-// kernels as they are. Nothing here owns memory.
+// What kernel launchers are given: device pointers with their shapes. Plain values, made by the host, passed
+// to kernels as they are. Nothing here owns memory.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +9,9 @@
 namespace pagelab::kernels::PAGELAB_CUDA_VARIANT {
 
 /// K and V of one layer in the device pool. Element d of the slot `offset` of a block's head is at
-/// block * block_stride + (head * block_size + offset) * head_size + d from `keys`, or from `values`; 16-byte aligned
-/// for every (block, head, offset), since head_size is a multiple of 8. Slots that hold no token may hold anything,
-/// NaN too.
+/// block * block_stride + (head * block_size + offset) * head_size + d from `keys`, or from `values`; 16-byte
+/// aligned for every (block, head, offset), since head_size is a multiple of 8. Slots that hold no token may
+/// hold anything, NaN too.
 struct PagedKv {
   void* keys = nullptr;
   void* values = nullptr;

@@ -2,7 +2,6 @@
 // need, and no access to shared memory waits for a bank.
 #include <gtest/gtest.h>
 
-
 #include "kernels/cuda/decode_attention.h"
 #include "kernels/cuda/prefill_attention.h"
 #include "kernels/emu/check.h"

@@ -1,5 +1,5 @@
-// What tests of kernels share: arrays in device memory, and the schedules under which a test repeats itself. The same
-// source runs on the SIMT machine and on a GPU.
+// What tests of kernels share: arrays in device memory, and the schedules under which a test repeats itself.
+// The same source runs on the SIMT machine and on a GPU.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -39,7 +39,8 @@ class DeviceArray {
 
   void upload(std::span<const T> values) {
     if (!values.empty()) {
-      cuda::check(cudaMemcpy(data_, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
+      cuda::check(cudaMemcpy(data_, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice),
+                  "cudaMemcpy");
     }
   }
   /// Waits for all queued work first.

@@ -218,10 +218,10 @@ std::string error_of(std::vector<float> bad_row) {
 
 TEST(Sampling, ARowThatIsNotADistributionIsRefusedByNumber) {
   for_each_simd_target([] {
-    EXPECT_THAT(error_of({0, std::nanf("")}), testing::HasSubstr("row 1"));
-    EXPECT_THAT(error_of({std::nanf(""), 0}), testing::HasSubstr("row 1"));
-    EXPECT_THAT(error_of({0, kInfinity}), testing::HasSubstr("row 1"));
-    EXPECT_THAT(error_of({}), testing::HasSubstr("row 1"));
+    EXPECT_THAT(error_of({0, std::nanf("")}), ::testing::HasSubstr("row 1"));
+    EXPECT_THAT(error_of({std::nanf(""), 0}), ::testing::HasSubstr("row 1"));
+    EXPECT_THAT(error_of({0, kInfinity}), ::testing::HasSubstr("row 1"));
+    EXPECT_THAT(error_of({}), ::testing::HasSubstr("row 1"));
     EXPECT_EQ(error_of({0}), "none");
   });
 }

@@ -32,7 +32,7 @@ void for_each_simd_target(Body&& body) {
   for (std::int64_t left = (hwy::SupportedTargets() & HWY_TARGETS) | HWY_STATIC_TARGET; left != 0;
        left &= left - 1) {
     const std::int64_t target = left & ~(left - 1);
-    const testing::ScopedTrace trace(__FILE__, __LINE__, hwy::TargetName(target));
+    const ::testing::ScopedTrace trace(__FILE__, __LINE__, hwy::TargetName(target));
     const SimdTargetScope scope(target);
     body();
   }
