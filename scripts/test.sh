@@ -2,8 +2,8 @@
 # Builds and tests pagelab: scripts/test.sh [STAGE...]. Without a stage, all of them in this order:
 #   release   every test, optimised; CUDA kernels in every layer that this machine has the compilers for
 #   mutation  bugs planted in the CUDA device, one at a time: each must be seen by some layer
-#   asan      every test under AddressSanitizer and UndefinedBehaviorSanitizer, invariants checked after each step,
-#             and the fuzzers for a bounded time
+#   asan      all but the slowest tests under AddressSanitizer and UndefinedBehaviorSanitizer, invariants checked after
+#             each step, and the fuzzers for a bounded time
 #   tsan      what runs on several threads, under ThreadSanitizer
 #   tidy      clang-tidy over the sources
 # Installs missing Debian packages first. Safe to run twice: a second run rebuilds nothing.
@@ -28,7 +28,11 @@ run_stage() {
   case $1 in
     release | asan)
       build "$1"
-      ctest --test-dir "build/$1" --output-on-failure -j "$(nproc)" --timeout 600
+      local without='^$'
+      if [[ $1 == asan ]]; then # one checkpoint on the emulated device is enough here: they take a minute each
+        without='backend_lazy_test\.Golden.*/(llama|gpt2|opt|opt_post_norm)$'
+      fi
+      ctest --test-dir "build/$1" --output-on-failure -j "$(nproc)" --timeout 600 -E "$without"
       ;;
     tsan)
       cmake --preset tsan >/dev/null

@@ -138,6 +138,7 @@ void* shared_memory(std::size_t bytes, std::size_t alignment, Site site) {
 }  // namespace pagelab::emu
 
 // The address that an observer hears of must be the kernel's: each function takes its own return address.
+// NOLINTNEXTLINE(bugprone-macro-parentheses): T is a type.
 #define PAGELAB_ATOMIC(name, T, update)                                     \
   T name(T* address, T value, pagelab::emu::Site site) {                    \
     return pagelab::emu::atomic(address, __builtin_return_address(0), site, \

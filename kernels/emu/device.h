@@ -59,6 +59,8 @@ void* shared_memory(std::size_t bytes, std::size_t alignment, Site site);
 
 }  // namespace pagelab::emu
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the names are CUDA's.
+
 inline void __syncthreads(pagelab::emu::Site site = pagelab::emu::site()) {
   pagelab::emu::block_barrier(site);
 }
@@ -180,3 +182,5 @@ inline float max(float a, float b) {
 #define __powf(x, y) powf(x, y)
 #define __sinf(x) sinf(x)
 #define __cosf(x) cosf(x)
+
+// NOLINTEND(bugprone-reserved-identifier)

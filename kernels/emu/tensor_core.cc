@@ -1,5 +1,6 @@
 #include "kernels/emu/tensor_core.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/emu/float16.h"
@@ -10,9 +11,11 @@ namespace {
 
 constexpr std::uint32_t kAllLanes = 0xffffffffu;
 
-void require_whole_warp(std::uint32_t lanes, const char* kind, Site site) {
-  if (lanes != kAllLanes) {
-    detail::fail(KernelError::Kind::collective, site,
+template <class Operand>
+void require_whole_warp(std::uint32_t present, const char* kind, Operand* const (&lanes)[32]) {
+  if (present != kAllLanes) {
+    const Operand* one = *std::ranges::find_if(lanes, [](const Operand* lane) { return lane != nullptr; });
+    detail::fail(KernelError::Kind::collective, one->site,
                  std::string(kind) + " in a warp of less than 32 threads");
   }
 }
@@ -26,7 +29,7 @@ struct MatrixLoad {
 };
 
 void load(MatrixLoad* const (&lanes)[32], std::uint32_t present) {
-  require_whole_warp(present, "ldmatrix", lanes[0] != nullptr ? lanes[0]->site : Site{});
+  require_whole_warp(present, "ldmatrix", lanes);
   for (int matrix = 0; matrix < lanes[0]->count; ++matrix) {
     std::uint16_t elements[8][8];
     for (int row = 0; row < 8; ++row) {
@@ -59,7 +62,7 @@ double element_of(std::uint32_t pair, int half, MatrixElement element) {
 using Row [[gnu::vector_size(64)]] = double;
 
 void multiply(Product* const (&lanes)[32], std::uint32_t present) {
-  require_whole_warp(present, "mma", lanes[0] != nullptr ? lanes[0]->site : Site{});
+  require_whole_warp(present, "mma", lanes);
   double a[16][16];
   Row b[16];
   Row c[16];

@@ -38,7 +38,8 @@ Image program_image() {
         for (int index = 0; index < info->dlpi_phnum; ++index) {
           const auto& header = info->dlpi_phdr[index];
           if (header.p_type == PT_LOAD) {
-            const auto* begin = reinterpret_cast<const std::byte*>(info->dlpi_addr + header.p_vaddr);
+            const auto* begin = reinterpret_cast<const std::byte*>(  // NOLINT(performance-no-int-to-ptr)
+                info->dlpi_addr + header.p_vaddr);
             whole.begin = whole.begin == nullptr ? begin : std::min(whole.begin, begin);
             whole.end = std::max(whole.end, begin + header.p_memsz);
           }

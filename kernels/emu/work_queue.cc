@@ -97,7 +97,8 @@ void WorkQueue::drop() {
   }
 }
 
-void WorkQueue::run(OperationPtr operation) {
+// By value: it must live on when it leaves the queue.
+void WorkQueue::run(OperationPtr operation) {  // NOLINT(performance-unnecessary-value-param)
   pending_.erase(operation->number);
   if (operation->work) {
     running_ = true;

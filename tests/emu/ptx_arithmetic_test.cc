@@ -63,8 +63,12 @@ TYPED_TEST(PtxInteger, ArithmeticWrapsAsTheHostsDoes) {
   const std::string type = ptx_type<T>();
   expect_integers<T, T>("add." + type + " d, a, b;", [](auto a, auto b, auto) { return a + b; });
   expect_integers<T, T>("sub." + type + " d, a, b;", [](auto a, auto b, auto) { return a - b; });
-  expect_integers<T, T>("mul.lo." + type + " d, a, b;", [](auto a, auto b, auto) { return a * b; });
-  expect_integers<T, T>("mad.lo." + type + " d, a, b, c;", [](auto a, auto b, auto c) { return a * b + c; });
+  const auto fused = [](auto a, auto b, auto c) {  // without a sign, so that it wraps
+    using Wide = unsigned __int128;
+    return static_cast<__int128>(static_cast<Wide>(a) * static_cast<Wide>(b) + static_cast<Wide>(c));
+  };
+  expect_integers<T, T>("mul.lo." + type + " d, a, b;", [&](auto a, auto b, auto) { return fused(a, b, 0); });
+  expect_integers<T, T>("mad.lo." + type + " d, a, b, c;", fused);
   expect_integers<T, T>("min." + type + " d, a, b;", [](auto a, auto b, auto) { return std::min(a, b); });
   expect_integers<T, T>("max." + type + " d, a, b;", [](auto a, auto b, auto) { return std::max(a, b); });
   // Divided by b or 1, so that nothing is divided by zero.

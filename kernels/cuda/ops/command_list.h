@@ -63,8 +63,8 @@ class CommandList {
     } else {
       static_assert(std::has_unique_object_representations_v<T>, "padding would be signed");
       const std::size_t first = signature_.size();
-      signature_.resize(first + (sizeof(T) + 7) / 8);
-      std::memcpy(&signature_[first], &value, sizeof(T));
+      signature_.resize(first + (sizeof value + 7) / 8);
+      std::memcpy(&signature_[first], &value, sizeof value);
     }
   }
   void sign(const PagedKv& kv) {

@@ -52,8 +52,7 @@ bool StepGraphs::seen(std::uint64_t hash) {
   return false;
 }
 
-const StepGraphs::Graph& StepGraphs::capture(std::uint64_t hash, const CommandList& commands,
-                                             cudaStream_t stream) {
+void StepGraphs::capture(std::uint64_t hash, const CommandList& commands, cudaStream_t stream) {
   check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
   cudaGraph_t graph = nullptr;
   try {
@@ -76,7 +75,6 @@ const StepGraphs::Graph& StepGraphs::capture(std::uint64_t hash, const CommandLi
     graphs_.pop_back();
   }
   graphs_.push_front({hash, {commands.signature().begin(), commands.signature().end()}, executable});
-  return graphs_.front();
 }
 
 }  // namespace pagelab::kernels::PAGELAB_CUDA_VARIANT

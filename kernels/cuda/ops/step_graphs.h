@@ -43,7 +43,8 @@ class StepGraphs {
 
   /// Whether a step of this hash was among the last ones; remembers it.
   bool seen(std::uint64_t hash);
-  const Graph& capture(std::uint64_t hash, const CommandList& commands, cudaStream_t stream);
+  /// Makes the commands the first of graphs_.
+  void capture(std::uint64_t hash, const CommandList& commands, cudaStream_t stream);
 
   std::list<Graph> graphs_;  ///< the one used last comes first
   std::array<std::uint64_t, kRemembered> recent_{};

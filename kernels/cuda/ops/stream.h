@@ -15,7 +15,9 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  operator cudaStream_t() const { return stream_; }
+  operator cudaStream_t() const {
+    return stream_;
+  }  // NOLINT(google-explicit-constructor): it stands for its handle
 
  private:
   cudaStream_t stream_ = nullptr;
@@ -38,7 +40,9 @@ class Event {
   }
   void wait() const { check(cudaEventSynchronize(event_), "cudaEventSynchronize"); }
 
-  operator cudaEvent_t() const { return event_; }
+  operator cudaEvent_t() const {
+    return event_;
+  }  // NOLINT(google-explicit-constructor): it stands for its handle
 
  private:
   cudaEvent_t event_ = nullptr;

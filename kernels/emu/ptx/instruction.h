@@ -142,8 +142,10 @@ T get(const Frame& frame, std::uint32_t slot) {
 
 template <class T>
 void set(Frame& frame, std::uint32_t slot, T value) {
-  if constexpr (std::is_integral_v<T>) {
-    frame.slots[slot] = static_cast<std::uint64_t>(value);
+  if constexpr (std::is_integral_v<T> && std::is_signed_v<T>) {
+    frame.slots[slot] = static_cast<std::uint64_t>(std::int64_t{value});
+  } else if constexpr (std::is_integral_v<T>) {
+    frame.slots[slot] = value;
   } else {
     std::uint64_t bits = 0;
     std::memcpy(&bits, &value, sizeof value);

@@ -47,7 +47,8 @@ std::byte* place(Frame& f, const Instruction* i, std::size_t bytes, std::optiona
     }
     at = f.shared + offset;
   } else {
-    at = reinterpret_cast<std::byte*>(address);
+    at =
+        reinterpret_cast<std::byte*>(address);  // NOLINT(performance-no-int-to-ptr): PTX computes in integers
   }
   if (reinterpret_cast<std::uintptr_t>(at) % bytes != 0) [[unlikely]] {
     fail_misaligned(f, i, bytes);
@@ -288,7 +289,8 @@ Instruction make_atomic(Assembler& a, const Statement& s) {
 
 const Instruction* copy_async(Frame& f, const Instruction* i) {
   std::byte* target = place<Space::shared>(f, i, i->d, std::nullopt);
-  const auto* source = reinterpret_cast<const std::byte*>(f.slots[i->list[0]] + f.slots[i->list[1]]);
+  const std::uint64_t address = f.slots[i->list[0]] + f.slots[i->list[1]];
+  const auto* source = reinterpret_cast<const std::byte*>(address);  // NOLINT(performance-no-int-to-ptr)
   async_copy(target, source, i->d, get<std::uint32_t>(f, i->c), pc_of(i), f.site(i));
   return i + 1;
 }

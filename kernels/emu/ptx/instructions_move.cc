@@ -71,7 +71,10 @@ enum class Compare { eq, ne, lt, le, gt, ge, equ, neu, ltu, leu, gtu, geu, num, 
 template <class T, Compare How>
 bool compare(T a, T b) {
   using enum Compare;
-  const bool unordered = a != a || b != b;
+  bool unordered = false;
+  if constexpr (std::is_floating_point_v<T>) {
+    unordered = std::isnan(a) || std::isnan(b);
+  }
   switch (How) {
     case eq:
       return a == b;

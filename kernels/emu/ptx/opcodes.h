@@ -34,9 +34,8 @@ inline Instruction with_operands(Assembler& assembler, const Statement& statemen
     return {};
   }
   instruction.d = assembler.destination(operands[0]);
-  std::uint32_t* const sources[] = {&instruction.a, &instruction.b, &instruction.c};
   for (std::size_t i = 1; i < operands.size(); ++i) {
-    *sources[i - 1] = assembler.source(operands[i]);
+    (i == 1 ? instruction.a : i == 2 ? instruction.b : instruction.c) = assembler.source(operands[i]);
   }
   return instruction;
 }

@@ -91,6 +91,8 @@ cudaLaunchConfig_t configuration(dim3 grid, dim3 block, std::size_t shared_bytes
 namespace emulated = pagelab_emulated_cuda;
 using pagelab::emu::ptx::registry;
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the names are nvcc's.
+
 extern "C" {
 
 // --- Registration. A handle is the address of an Image.
@@ -188,3 +190,5 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 
 }  // extern "C"
+
+// NOLINTEND(bugprone-reserved-identifier)
