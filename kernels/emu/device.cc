@@ -138,12 +138,13 @@ void* shared_memory(std::size_t bytes, std::size_t alignment, Site site) {
 }  // namespace pagelab::emu
 
 // The address that an observer hears of must be the kernel's: each function takes its own return address.
-// NOLINTNEXTLINE(bugprone-macro-parentheses): T is a type.
+// NOLINTBEGIN(bugprone-macro-parentheses): T is a type.
 #define PAGELAB_ATOMIC(name, T, update)                                     \
   T name(T* address, T value, pagelab::emu::Site site) {                    \
     return pagelab::emu::atomic(address, __builtin_return_address(0), site, \
                                 [value](T before) -> T { return update; }); \
   }
+// NOLINTEND(bugprone-macro-parentheses)
 
 PAGELAB_ATOMIC(atomicAdd, int, static_cast<int>(static_cast<unsigned>(before) + static_cast<unsigned>(value)))
 PAGELAB_ATOMIC(atomicAdd, unsigned, before + value)

@@ -63,8 +63,9 @@ class CommandList {
     } else {
       static_assert(std::has_unique_object_representations_v<T>, "padding would be signed");
       const std::size_t first = signature_.size();
-      signature_.resize(first + (sizeof value + 7) / 8);
-      std::memcpy(&signature_[first], &value, sizeof value);
+      const auto bytes = std::as_bytes(std::span(&value, 1));
+      signature_.resize(first + (bytes.size() + 7) / 8);
+      std::memcpy(&signature_[first], bytes.data(), bytes.size());
     }
   }
   void sign(const PagedKv& kv) {

@@ -15,9 +15,8 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  operator cudaStream_t() const {
-    return stream_;
-  }  // NOLINT(google-explicit-constructor): it stands for its handle
+  // NOLINTNEXTLINE(google-explicit-constructor): it stands for its handle.
+  operator cudaStream_t() const { return stream_; }
 
  private:
   cudaStream_t stream_ = nullptr;
@@ -40,9 +39,8 @@ class Event {
   }
   void wait() const { check(cudaEventSynchronize(event_), "cudaEventSynchronize"); }
 
-  operator cudaEvent_t() const {
-    return event_;
-  }  // NOLINT(google-explicit-constructor): it stands for its handle
+  // NOLINTNEXTLINE(google-explicit-constructor): it stands for its handle.
+  operator cudaEvent_t() const { return event_; }
 
  private:
   cudaEvent_t event_ = nullptr;
