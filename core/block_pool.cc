@@ -11,6 +11,7 @@ BlockPool::BlockPool(Blocks capacity, Tokens block_size)
       free_(capacity) {
   for (std::size_t i = 1; i < blocks_.size(); ++i) {
     blocks_[i - 1].next_free = static_cast<std::int32_t>(i);
+    blocks_[i].previous_free = static_cast<std::int32_t>(i) - 1;
   }
 }
 
@@ -33,6 +34,10 @@ void BlockPool::release(BlockId block) {
     filled_ -= Tokens(left.fill);
     left.fill = 0;
     left.next_free = head_;
+    left.previous_free = -1;
+    if (head_ >= 0) {
+      link(head_).previous_free = block.value();
+    }
     head_ = block.value();
     ++free_;
   }
@@ -45,6 +50,9 @@ void BlockPool::check_integrity() const {
     const auto index = static_cast<std::size_t>(block);
     PAGELAB_INVARIANT(!listed[index], fmt::format("block {} is on the free list twice", block));
     PAGELAB_INVARIANT(blocks_[index].references == 0, fmt::format("free block {} has owners", block));
+    const std::int32_t next = blocks_[index].next_free;
+    PAGELAB_INVARIANT(next < 0 || blocks_[static_cast<std::size_t>(next)].previous_free == block,
+                      fmt::format("the free list is broken behind block {}", block));
     listed[index] = true;
     ++on_list;
   }

@@ -31,12 +31,21 @@ class BlockPool {
   BlockId allocate() {
     PAGELAB_INVARIANT(head_ >= 0, "allocation from an empty pool");
     const BlockId block(head_);
+    take(block);
+    return block;
+  }
+  bool is_free(BlockId block) const { return blocks_[block.index()].references == 0; }
+  /// The same for one free block of the caller's choice. Requires is_free(block).
+  void take(BlockId block) {
     Block& taken = blocks_[block.index()];
-    head_ = taken.next_free;
+    PAGELAB_INVARIANT(taken.references == 0, describe(block));
+    (taken.previous_free < 0 ? head_ : link(taken.previous_free).next_free) = taken.next_free;
+    if (taken.next_free >= 0) {
+      link(taken.next_free).previous_free = taken.previous_free;
+    }
     taken.references = 1;
     ++referenced_;
     free_ -= Blocks(1);
-    return block;
   }
   /// One more owner. Requires an allocated block.
   void retain(BlockId block);
@@ -64,8 +73,10 @@ class BlockPool {
     std::int32_t references = 0;
     std::int32_t fill = 0;
     std::int32_t next_free = -1;  ///< intrusive list through the free blocks, -1 ends it
+    std::int32_t previous_free = -1;
   };
 
+  Block& link(std::int32_t block) { return blocks_[static_cast<std::size_t>(block)]; }
   std::string describe(BlockId block) const;
 
   std::vector<Block> blocks_;

@@ -49,6 +49,7 @@ bool Engine::step() {
   record_.time = clock_.now();
   apply();
   device_.execute(batch_, result_);
+  clear(batch_);
   clock_.advance(result_.duration);
   record_.duration = clock_.now() - record_.time;
   commit();
@@ -73,6 +74,7 @@ void Engine::arrive() {
       workload_.on_end(group->request.id, clock_.now());
       continue;
     }
+    kv_.accept(*group);
     first.output.reserve(static_cast<std::size_t>(group->request.max_output.value()));
     first.logprobs.reserve(static_cast<std::size_t>(group->request.max_output.value()));
     scheduler_.rank(*group, clock_.now(), progress_.steps);
@@ -100,18 +102,10 @@ std::string Engine::why_refused(const SequenceGroup& group) const {
                        request.prompt.size(), request.max_output.value(), group.final_length().value(),
                        capacity_.max_positions.value());
   }
-  const Blocks need = kv_.blocks_at_most(group);
-  if (need > capacity_.device_blocks) {
-    return fmt::format(
-        "{} prompt and {} output tokens in {} sequences need {} blocks of {} slots, the device has {}",
-        request.prompt.size(), request.max_output.value(), group.width(), need.value(),
-        capacity_.block_size.value(), capacity_.device_blocks.value());
-  }
-  return {};
+  return kv_.why_never(group);
 }
 
 void Engine::apply() {
-  clear(batch_);
   sampled_.clear();
   for (std::size_t i = 0, planned = plan_.decisions.size(); i < planned; ++i) {
     const Decision decision = plan_.decisions[i];  // a copy, since copies on write are logged behind the plan
@@ -131,10 +125,11 @@ void Engine::apply() {
       append_samples(batch_, group);
     }
   }
+  sampled_.push_back({nullptr, batch_.candidates});
   result_.candidates.resize(static_cast<std::size_t>(batch_.candidates));
 
   record_.slots = kv_.ledger(queues_.running);
-  record_.blocks_logical = kv_.device().references();
+  record_.blocks_logical = kv_.table_entries();
   record_.blocks_physical = kv_.device().allocated();
   record_.host_blocks_used = kv_.host().allocated();
   record_.running = static_cast<std::int32_t>(queues_.running.size());
@@ -205,6 +200,7 @@ inline void Engine::commit_samples(SequenceGroup& group, std::span<const TokenCa
 inline void Engine::commit_group(SequenceGroup& group, std::span<const TokenCandidate> candidates) {
   if (group.first_token < Seconds(0)) {
     group.first_token = clock_.now();
+    pin_prefix(group);
   }
   if (group.request.sampling.method == Sampling::Method::beam) {
     commit_beams(group, candidates);
@@ -216,8 +212,17 @@ inline void Engine::commit_group(SequenceGroup& group, std::span<const TokenCand
   }
 }
 
+void Engine::pin_prefix(SequenceGroup& group) {
+  if (!kv_.may_pin(group)) {
+    return;
+  }
+  carry_out(DecisionKind::pin_prefix, group, 0, "later requests begin with it");
+  for (SequenceGroup* waiting : queues_.waiting) {
+    kv_.begin_with_prefix(*waiting);
+  }
+}
+
 void Engine::commit() {
-  sampled_.push_back({nullptr, batch_.candidates});
   for (std::size_t i = 0; i + 1 < sampled_.size(); ++i) {
     const auto first = static_cast<std::size_t>(sampled_[i].first);
     const auto end = static_cast<std::size_t>(sampled_[i + 1].first);
@@ -230,20 +235,23 @@ void Engine::commit() {
 void Engine::commit_beams(SequenceGroup& group, std::span<const TokenCandidate> candidates) {
   const std::span<const BeamSearch::Child> next = beams_.advance(group, candidates);
   const std::size_t parents = group.live.size();
-  // The first child of a parent goes on in its place; the others fork from it before anything is appended.
+  // The first child of a parent goes on in its place; the others fork from it before anything is appended,
+  // and after the beams that end have made room.
   constexpr auto none = static_cast<std::size_t>(-1);
   beam_places_.assign(parents, none);
   beam_scratch_.clear();
   for (const BeamSearch::Child& child : next) {
-    if (beam_places_[child.parent] != none) {
-      carry_out(DecisionKind::fork, group, child.parent, "a beam splits");
-    } else {
-      beam_places_[child.parent] = child.parent;
-    }
+    beam_places_[child.parent] = child.parent;
   }
   for (std::size_t parent = 0; parent < parents; ++parent) {
     if (beam_places_[parent] == none) {
       carry_out(DecisionKind::finish, group, parent, "no beam goes on from it");
+    }
+  }
+  for (auto child = next.begin(); child != next.end(); ++child) {
+    if (std::find_if(next.begin(), child, [&](const auto& c) { return c.parent == child->parent; }) !=
+        child) {
+      carry_out(DecisionKind::fork, group, child->parent, "a beam splits");
     }
   }
   std::size_t forked = parents;
@@ -279,8 +287,22 @@ void Engine::end_group(SequenceGroup& group) {
               [](const auto& a, const auto& b) { return a.sample < b.sample; });
   }
   group.state = GroupState::finished;
-  group.finished = clock_.now();
   remove(queues_.running, &group);
+  if (!policies_.batching->ends_together()) {
+    answer(group);
+    return;
+  }
+  queues_.ended.push_back(&group);
+  if (queues_.running.empty() && queues_.swapped.empty()) {
+    for (SequenceGroup* ended : queues_.ended) {
+      answer(*ended);
+    }
+    queues_.ended.clear();
+  }
+}
+
+void Engine::answer(SequenceGroup& group) {
+  group.finished = clock_.now();
   ++progress_.finished;
   recorder_.on_finish(group);
   workload_.on_end(group.request.id, clock_.now());

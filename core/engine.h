@@ -64,6 +64,8 @@ class Engine {
   void extend(Sequence& sequence, const TokenCandidate& token);
   void end_sequence(SequenceGroup& group, std::size_t index, const char* reason);
   void end_group(SequenceGroup& group);
+  void answer(SequenceGroup& group);
+  void pin_prefix(SequenceGroup& group);
   void forget_ended();
 
   Device& device_;

@@ -25,10 +25,10 @@ struct alignas(64) Sequence {
   Tokens most_computed;         ///< the largest `computed` so far: below it, computing is recomputing
   std::int32_t sample = 0;      ///< its number within the request: names its random stream
 
-  // While the group waits to be recomputed: the first `shared` tokens are those of sequence `shared_with` (an
-  // earlier index of the group), whole blocks only, so that the group comes back with the sharing it had.
-  // They count as computed: the other sequence will compute them first.
-  std::int32_t shared_with = -1;
+  // While the group waits: the first `shared` tokens are those of sequence `shared_with` (an earlier index of
+  // the group, so that a group preempted comes back with the sharing it had) or of a pinned prefix; whole
+  // blocks only. They count as computed: the other sequence will compute them first, or somebody has.
+  std::int32_t shared_with = -1;  ///< -1 while `shared` is not 0: a pinned prefix
   Tokens shared;
 
   /// The table entry that holds `position`, or would hold it next. It is mostly the last: found without
@@ -63,6 +63,9 @@ struct alignas(64) SequenceGroup {
   Tokens recomputed;           ///< so far, over all sequences
   Request request;
 
+  /// Runs set aside for sequences that the group does not have yet, where every sequence has a run of its
+  /// own.
+  std::vector<std::vector<BlockId>> spare;
   std::vector<FinishedSequence> done;
   std::size_t slot = 0;  ///< its place in the engine's list
   Seconds admitted{-1};  ///< first time in a step; negative until then
@@ -91,6 +94,11 @@ struct alignas(64) SequenceGroup {
   }
   /// Sequences that the group will have once its prompt is computed.
   std::int32_t width() const { return request.sampling.n; }
+  /// Sequences that it can come to have from now on.
+  std::int32_t width_left() const {
+    const bool split = !live.front().output.empty() && request.sampling.method != Sampling::Method::beam;
+    return split ? static_cast<std::int32_t>(live.size()) : width();
+  }
   /// KV slots that a sequence fills at most: the last token's KV is never needed.
   Tokens final_length() const {
     return Tokens(static_cast<std::int64_t>(request.prompt.size())) + request.max_output - Tokens(1);

@@ -30,8 +30,18 @@ KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocatio
       sharing_(sharing),
       device_(capacity.device_blocks, capacity.block_size),
       host_(capacity.host_blocks, capacity.block_size),
+      runs_(allocation.make_runs(capacity.device_blocks, capacity.block_size)),
+      empty_(allocation.make_runs(capacity.device_blocks, capacity.block_size)),
+      pinned_(capacity.block_size),
       marks_(static_cast<std::size_t>(std::max(capacity.device_blocks, capacity.host_blocks).value()), 0),
-      moved_to_(marks_.size()) {}
+      moved_to_(marks_.size()) {
+  if (runs_ && (sharing_.within_group() || sharing_.pins_prefixes())) {
+    throw InputError(
+        "the allocation policy gives every sequence a run of blocks of its own, so no block can be shared: "
+        "set "
+        "policy.sharing.name = \"none\"");
+  }
+}
 
 bool KvManager::mark(BlockId block) const {
   const bool first = marks_[block.index()] != mark_;
@@ -49,6 +59,9 @@ Blocks KvManager::reserved(const SequenceGroup& group, Tokens known) const {
 }
 
 Blocks KvManager::blocks_to_admit(const SequenceGroup& group) const {
+  if (runs_) {
+    return reserved(group, group.live.front().known()) * group.width_left();
+  }
   Blocks sum;
   for (const Sequence& sequence : group.live) {
     sum += reserved(group, sequence.known()) - blocks_for(sequence.shared, block_size_);
@@ -97,12 +110,44 @@ Blocks KvManager::blocks_held(const SequenceGroup& group) const {
   return sum;
 }
 
+Blocks KvManager::blocks_freed(const SequenceGroup& group) const {
+  return blocks_held(group) - pinned_.leading(group.live.front().blocks);
+}
+
 Blocks KvManager::blocks_at_most(const SequenceGroup& group) const {
   const Tokens prompt(static_cast<std::int64_t>(group.request.prompt.size()));
   const Blocks each =
       std::max(reserved(group, prompt), blocks_for(std::max(prompt, group.final_length()), block_size_));
   const Blocks shared = sharing_.within_group() ? Blocks(prompt / block_size_) : Blocks(0);
   return shared + (each - shared) * group.width();
+}
+
+std::string KvManager::why_never(const SequenceGroup& group) const {
+  const Request& request = group.request;
+  const Blocks kept = pinned();
+  const Blocks need = blocks_at_most(group);
+  if (need + kept > device_.capacity()) {
+    return fmt::format(
+        "{} prompt and {} output tokens in {} sequences need {} blocks of {} slots, the device has {}{}",
+        request.prompt.size(), request.max_output.value(), group.width(), need.value(), block_size_.value(),
+        device_.capacity().value(), kept > Blocks(0) ? fmt::format(", {} of them pinned", kept.value()) : "");
+  }
+  if (!runs_) {
+    return {};
+  }
+  const Blocks run = reserved(group, Tokens(static_cast<std::int64_t>(request.prompt.size())));
+  if (run < blocks_for(group.final_length(), block_size_)) {
+    return fmt::format("{} prompt and {} output tokens need {} slots, the allocation policy sets {} aside",
+                       request.prompt.size(), request.max_output.value(), group.final_length().value(),
+                       run.value() * block_size_.value());
+  }
+  std::vector<Blocks> runs;
+  append_runs(group, runs);
+  if (!fit(*empty_, runs)) {
+    return fmt::format("{} runs of {} adjacent blocks do not fit into the {} blocks of the device",
+                       runs.size(), run.value(), device_.capacity().value());
+  }
+  return {};
 }
 
 inline void KvManager::extend(Sequence& sequence, Tokens tokens) {
@@ -150,7 +195,7 @@ void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
   SequenceGroup& group = *decision.group;
   switch (decision.kind) {
     case DecisionKind::admit:
-      admit(group);
+      runs_ ? admit_in_runs(group) : admit(group);
       break;
     case DecisionKind::preempt_recompute:
       drop(group);
@@ -164,7 +209,10 @@ void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
       group.state = GroupState::running;
       break;
     case DecisionKind::fork:
-      fork(group, static_cast<std::size_t>(decision.sequence));
+      fork(group, static_cast<std::size_t>(decision.sequence), batch);
+      break;
+    case DecisionKind::pin_prefix:
+      pin_prefix(group);
       break;
     case DecisionKind::finish:
       finish(group, static_cast<std::size_t>(decision.sequence));
@@ -177,13 +225,17 @@ void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
 
 void KvManager::admit(SequenceGroup& group) {
   PAGELAB_INVARIANT(group.state == GroupState::waiting, describe(group));
+  const std::span<const BlockId> prefix = pinned_.match(group.request.prompt);
   for (Sequence& sequence : group.live) {
     const auto blocks = static_cast<std::size_t>(reserved(group, sequence.known()).value());
     const auto shared = static_cast<std::size_t>(sequence.shared / block_size_);
     sequence.blocks.clear();
     for (std::size_t entry = 0; entry < blocks; ++entry) {
       if (entry < shared) {
-        sequence.blocks.push_back(group.live[static_cast<std::size_t>(sequence.shared_with)].blocks[entry]);
+        sequence.blocks.push_back(
+            sequence.shared_with < 0
+                ? prefix[entry]
+                : group.live[static_cast<std::size_t>(sequence.shared_with)].blocks[entry]);
         device_.retain(sequence.blocks.back());
       } else {
         sequence.blocks.push_back(device_.allocate());
@@ -191,6 +243,16 @@ void KvManager::admit(SequenceGroup& group) {
     }
   }
   group.state = GroupState::running;
+}
+
+void KvManager::release(std::vector<BlockId>& table) {
+  for (const BlockId block : table) {
+    device_.release(block);
+  }
+  if (runs_ && !table.empty()) {
+    runs_->give_back(table.front(), Blocks(static_cast<std::int64_t>(table.size())));
+  }
+  table.clear();
 }
 
 void KvManager::unshare(SequenceGroup& group, std::size_t index, StepBatch& batch,
@@ -225,12 +287,10 @@ std::size_t KvManager::first_written(const Sequence& sequence) const {
 void KvManager::drop(SequenceGroup& group) {
   remember_sharing(group);
   for (Sequence& sequence : group.live) {
-    for (const BlockId block : sequence.blocks) {
-      device_.release(block);
-    }
-    sequence.blocks.clear();
+    release(sequence.blocks);
     sequence.computed = sequence.shared;
   }
+  release_spare(group);
   group.state = GroupState::waiting;
   group.restoring = true;
 }
@@ -238,7 +298,7 @@ void KvManager::drop(SequenceGroup& group) {
 void KvManager::remember_sharing(SequenceGroup& group) const {
   for (std::size_t i = 0; i < group.live.size(); ++i) {
     Sequence& sequence = group.live[i];
-    sequence.shared = Tokens(0);
+    sequence.shared = pinned_.leading(sequence.blocks).value() * block_size_;
     sequence.shared_with = -1;
     for (std::size_t j = 0; j < i && sharing_.within_group(); ++j) {
       const auto& other = group.live[j].blocks;
@@ -273,28 +333,41 @@ void KvManager::move(SequenceGroup& group, BlockPool& from, BlockPool& to, std::
   }
 }
 
-void KvManager::fork(SequenceGroup& group, std::size_t parent) {
+void KvManager::fork(SequenceGroup& group, std::size_t parent, StepBatch& batch) {
   group.live.push_back(group.live[parent]);
+  if (runs_) {
+    fork_into_run(group, parent, batch);
+    return;
+  }
   for (const BlockId block : group.live.back().blocks) {
     device_.retain(block);
   }
 }
 
 void KvManager::finish(SequenceGroup& group, std::size_t index) {
-  BlockPool& pool = group.state == GroupState::swapped ? host_ : device_;
   Sequence& sequence = group.live[index];
-  for (const BlockId block : sequence.blocks) {
-    pool.release(block);
+  if (group.state == GroupState::swapped) {
+    for (const BlockId block : sequence.blocks) {
+      host_.release(block);
+    }
+    sequence.blocks.clear();
+  } else if (runs_) {
+    finish_in_run(group, sequence);
+  } else {
+    release(sequence.blocks);
   }
-  sequence.blocks.clear();
   sequence.computed = Tokens(0);
 }
 
 void KvManager::check_integrity(std::span<SequenceGroup* const> running,
                                 std::span<SequenceGroup* const> swapped) const {
-  const auto check = [this](const BlockPool& pool, std::span<SequenceGroup* const> groups) {
+  const auto check = [this](const BlockPool& pool, std::span<SequenceGroup* const> groups,
+                            std::span<const BlockId> pinned) {
     pool.check_integrity();
     std::vector<std::int32_t> owners(static_cast<std::size_t>(pool.capacity().value()), 0);
+    for (const BlockId block : pinned) {
+      ++owners[block.index()];
+    }
     for (const SequenceGroup* group : groups) {
       for (const Sequence& sequence : group->live) {
         PAGELAB_INVARIANT(static_cast<std::int64_t>(sequence.blocks.size()) >=
@@ -305,6 +378,11 @@ void KvManager::check_integrity(std::span<SequenceGroup* const> running,
           ++owners[block.index()];
         }
       }
+      for (const std::vector<BlockId>& table : group->spare) {
+        for (const BlockId block : table) {
+          ++owners[block.index()];
+        }
+      }
     }
     for (std::size_t i = 0; i < owners.size(); ++i) {
       const std::int32_t counted = pool.references(BlockId(static_cast<std::int32_t>(i)));
@@ -312,8 +390,8 @@ void KvManager::check_integrity(std::span<SequenceGroup* const> running,
                         fmt::format("block {}: {} owners, count {}", i, owners[i], counted));
     }
   };
-  check(device_, running);
-  check(host_, swapped);
+  check(device_, running, pinned_.blocks());
+  check(host_, swapped, {});
 }
 
 }  // namespace pagelab

@@ -6,12 +6,16 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/block_pool.h"
+#include "core/block_runs.h"
 #include "core/device.h"
 #include "core/group.h"
+#include "core/pinned_prefixes.h"
 #include "core/policies.h"
 #include "core/step.h"
 
@@ -19,7 +23,7 @@ namespace pagelab {
 
 class KvManager {
  public:
-  /// Borrows the policies, which must outlive it.
+  /// Borrows the policies, which must outlive it. Throws InputError if the two exclude each other.
   KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocation, const SharingPolicy& sharing);
 
   const BlockPool& device() const { return device_; }
@@ -36,8 +40,30 @@ class KvManager {
   }
   /// Blocks, each counted once, that a group holds in the tier it is in.
   Blocks blocks_held(const SequenceGroup& group) const;
-  /// Device blocks that a group can come to hold at most; what a request must fit into to be served at all.
-  Blocks blocks_at_most(const SequenceGroup& group) const;
+  /// Of those of a running group, the ones that are free when it gives them up.
+  Blocks blocks_freed(const SequenceGroup& group) const;
+  /// Entries of all block tables of running groups.
+  Blocks table_entries() const { return device_.references() - pinned(); }
+
+  /// Blocks that stay for the rest of the run, whoever uses them.
+  Blocks pinned() const { return Blocks(static_cast<std::int64_t>(pinned_.blocks().size())); }
+
+  /// Whether each sequence has a run of adjacent blocks of its own (AllocationPolicy::make_runs).
+  bool in_runs() const { return runs_ != nullptr; }
+  /// Adds the runs that admitting a waiting group takes to `runs`, a list of lengths.
+  void append_runs(const SequenceGroup& group, std::vector<Blocks>& runs) const;
+  /// Whether these runs can be taken now, one after the other.
+  bool runs_fit(std::span<const Blocks> runs) const { return fit(*runs_, runs); }
+
+  /// Why a request could not finish even alone; empty if it can.
+  std::string why_never(const SequenceGroup& group) const;
+  /// A request is accepted: its prompt begins with a pinned prefix, if there is one for it.
+  void accept(SequenceGroup& group);
+  /// Lets a group that never ran begin with a pinned prefix, if its prompt does.
+  void begin_with_prefix(SequenceGroup& group) const;
+  /// Whether the prefix that the running group's request declares is computed, not yet pinned, and can be
+  /// without keeping an accepted request from finishing.
+  bool may_pin(const SequenceGroup& group) const;
 
   /// Carries out one decision: blocks, tables, fills and the group's state change, and the copies that this
   /// needs are appended to `batch`. Copies on write done on the way are decisions too and appended to `log`,
@@ -62,6 +88,13 @@ class KvManager {
                        std::span<SequenceGroup* const> swapped) const;
 
  private:
+  /// Device blocks that a group can come to hold at most.
+  Blocks blocks_at_most(const SequenceGroup& group) const;
+  /// The whole blocks of the prefix that a request declares.
+  Blocks declared_prefix(const SequenceGroup& group) const;
+  /// What the runs of sequences that are still to come are kept for.
+  void add_spare(std::span<SequenceGroup* const> running, std::int64_t& reserved,
+                 std::int64_t& internal) const;
   /// Blocks that a sequence's table lacks to hold `tokens` more.
   Blocks lacking(const Sequence& sequence, Tokens tokens) const {
     const Tokens slots(static_cast<std::int64_t>(sequence.blocks.size()) * block_size_.value());
@@ -74,6 +107,15 @@ class KvManager {
   /// What a decision means for the blocks that there are, before any new tokens are computed.
   void change_owners(const Decision& decision, StepBatch& batch);
   void admit(SequenceGroup& group);
+  void admit_in_runs(SequenceGroup& group);
+  void pin_prefix(const SequenceGroup& group);
+  static bool fit(BlockRuns& runs, std::span<const Blocks> wanted);
+  std::vector<BlockId> take_run(Blocks blocks);
+  /// Lets go of a table of device blocks, which is then empty.
+  void release(std::vector<BlockId>& table);
+  void release_spare(SequenceGroup& group);
+  void fork_into_run(SequenceGroup& group, std::size_t parent, StepBatch& batch);
+  void finish_in_run(SequenceGroup& group, Sequence& sequence);
   /// Shares the decision's tokens out over the group's sequences, with slots to write them into.
   void compute(const Decision& decision, StepBatch& batch, std::vector<Decision>& log);
   /// Makes the blocks that a sequence's next tokens go into its own.
@@ -88,7 +130,7 @@ class KvManager {
   void drop(SequenceGroup& group);
   void remember_sharing(SequenceGroup& group) const;
   void move(SequenceGroup& group, BlockPool& from, BlockPool& to, std::vector<BlockCopy>& copies);
-  void fork(SequenceGroup& group, std::size_t parent);
+  void fork(SequenceGroup& group, std::size_t parent, StepBatch& batch);
   void finish(SequenceGroup& group, std::size_t index);
   /// Marks a block; whether it was not marked since the last new_marks().
   bool mark(BlockId block) const;
@@ -99,6 +141,10 @@ class KvManager {
   const SharingPolicy& sharing_;
   BlockPool device_;
   BlockPool host_;
+  std::unique_ptr<BlockRuns> runs_;   ///< null: any blocks do
+  std::unique_ptr<BlockRuns> empty_;  ///< the same with nothing taken: what could fit at all
+  PinnedPrefixes pinned_;
+  Blocks largest_need_;  ///< of any request accepted so far
   // Scratch of walks that must see each block once: marks_[block] == mark_ means seen. moved_to_ is its
   // target.
   mutable std::vector<std::uint32_t> marks_;

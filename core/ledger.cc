@@ -34,9 +34,30 @@ SlotLedger KvManager::ledger(std::span<SequenceGroup* const> running) {
       }
     }
   }
+  if (runs_) {
+    add_spare(running, reserved, internal);
+    ledger.free = runs_->free().value() * block_size_;
+    ledger.external = device_.free().value() * block_size_ - ledger.free;
+  }
+  for (const BlockId block : pinned_.blocks()) {
+    ledger.cached += device_.shared(block) ? Tokens(0) : device_.fill(block);
+  }
+  ledger.token -= ledger.cached;
   ledger.reserved = Tokens(reserved);
   ledger.internal = Tokens(internal);
   return ledger;
+}
+
+void KvManager::add_spare(std::span<SequenceGroup* const> running, std::int64_t& reserved,
+                          std::int64_t& internal) const {
+  for (const SequenceGroup* group : running) {
+    for (const std::vector<BlockId>& table : group->spare) {
+      const std::int64_t slots = static_cast<std::int64_t>(table.size()) * block_size_.value();
+      const std::int64_t used = std::min(slots, group->final_length().value());
+      reserved += used;
+      internal += slots - used;
+    }
+  }
 }
 
 }  // namespace pagelab

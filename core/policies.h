@@ -8,8 +8,10 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 
+#include "core/block_runs.h"
 #include "core/ids.h"
 #include "core/views.h"
 
@@ -56,6 +58,8 @@ class BatchingPolicy {
   /// passed over and keeps its blocks; the first waiting or swapped group left out ends its stage. The first
   /// candidate of an otherwise empty step should get some, or nothing moves. At most `pending`.
   virtual Tokens grant(const BatchCandidate& candidate, const StepSoFar& step) = 0;
+  /// Whether groups that ended stay unanswered until nothing runs any more, as where a batch is one call.
+  virtual bool ends_together() const { return false; }
 };
 
 /// How does a sequence get slots?
@@ -64,6 +68,14 @@ class AllocationPolicy {
   virtual ~AllocationPolicy() = default;
   /// Slots to set aside for a sequence when its `known` tokens are admitted; at least `known`.
   virtual Tokens reserve(const GroupView& group, Tokens known) = 0;
+  /// An allocator of runs over a pool of `capacity` free blocks, if a sequence's slots must be adjacent. Then
+  /// each sequence that the group will ever have gets a run of its own for all that reserve() says when the
+  /// group is admitted, all or none; it shares no block, and no table grows. None: any block will do.
+  virtual std::unique_ptr<BlockRuns> make_runs(Blocks capacity, Tokens block_size) const {
+    (void)capacity;
+    (void)block_size;
+    return nullptr;
+  }
   /// Free blocks that must be there before a running group may append, when it needs `exact`; at least
   /// `exact`. Waived when the group runs alone, so that one group can always use the whole pool.
   virtual Blocks append_headroom(const GroupView& group, Blocks exact) = 0;
@@ -96,6 +108,9 @@ class SharingPolicy {
   /// Whether the sequences of a group share the blocks of their common prefix, copied on write. If not, a
   /// fork gets copies of all blocks before the next step.
   virtual bool within_group() const = 0;
+  /// Whether a prefix that requests declare as shared (Request::shared_prefix) stays in the pool once it was
+  /// computed, for all later requests that begin with it: its whole blocks, for the rest of the run.
+  virtual bool pins_prefixes() const { return false; }
 };
 
 }  // namespace pagelab

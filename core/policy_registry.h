@@ -22,6 +22,7 @@ struct PolicyInfo {
   std::string name{};
   std::string summary{};  ///< one line
   std::string source{};   ///< paper and section, or the system it is taken from
+  std::string needs{};    ///< "oracle": what no system can know; set by the registry
   std::vector<ParameterSpec> parameters{};
 };
 
@@ -76,14 +77,19 @@ class PolicyRegistry {
   /// Knows the axes and no policy.
   PolicyRegistry();
 
-  /// Registers `Implementation`, made from its resolved parameters (or from nothing, if it has no such
-  /// constructor), under the axis of its base class. Aborts if the name is taken.
+  /// Registers `Implementation`, made from its resolved parameters and an oracle, from its parameters, or
+  /// from nothing, whichever constructor it has, under the axis of its base class. Aborts if the name is
+  /// taken.
   template <class Policy, class Implementation>
   void add(PolicyInfo info) {
+    constexpr bool needs_oracle = std::is_constructible_v<Implementation, const Parameters&, const Oracle&>;
+    info.needs = needs_oracle ? "oracle" : "";
     add(Axis<Policy>::name,
         {std::move(info),
          PolicyEntry::Factory<Policy>([](const Parameters& parameters) -> std::unique_ptr<Policy> {
-           if constexpr (std::is_constructible_v<Implementation, const Parameters&>) {
+           if constexpr (needs_oracle) {
+             return std::make_unique<Implementation>(parameters, Oracle());
+           } else if constexpr (std::is_constructible_v<Implementation, const Parameters&>) {
              return std::make_unique<Implementation>(parameters);
            } else {
              return std::make_unique<Implementation>();

@@ -33,6 +33,7 @@ struct Request {
   std::int32_t client = 0;
   Seconds arrival;              ///< since the start of the run
   std::vector<TokenId> prompt;  ///< at least one token
+  Tokens shared_prefix;         ///< its first tokens that the provider declares to be common to many requests
   Tokens max_output;            ///< a sequence ends after this many new tokens, at least 1
   bool forced_output = false;   ///< the length is exact: eos is ignored (traces, the paper's runs)
   Sampling sampling;

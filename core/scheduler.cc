@@ -55,6 +55,7 @@ void Scheduler::plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& p
   host_free_ = kv_.host().free();
   preempted_ = false;
   swapped_left_ = queues.swapped.size();
+  runs_.clear();
   running_ = queues.running;
   for (const SequenceGroup* group : running_) {
     ++so_far_.running_groups;
@@ -166,15 +167,18 @@ bool Scheduler::make_room(std::size_t place, Blocks exact, Blocks headroom, Step
 void Scheduler::preempt(std::size_t place, const Victim& victim, StepPlan& plan) {
   SequenceGroup* const group = running_[place];
   const Blocks held = kv_.blocks_held(*group);
-  const bool swap = victim.mode == PreemptionMode::swap && held <= host_free_;
+  const bool swappable = !kv_.in_runs() && held <= host_free_;
+  const bool swap = victim.mode == PreemptionMode::swap && swappable;
   host_free_ -= swap ? held : Blocks(0);
-  free_ += held;
+  free_ += kv_.blocks_freed(*group);
   preempted_ = true;
   --so_far_.running_groups;
   so_far_.running_sequences -= group->width();
-  plan.decisions.push_back(
-      {swap ? DecisionKind::preempt_swap : DecisionKind::preempt_recompute, group, -1, Tokens(0),
-       swap || victim.mode == PreemptionMode::recompute ? victim.reason : "the host pool is full"});
+  plan.decisions.push_back({swap ? DecisionKind::preempt_swap : DecisionKind::preempt_recompute, group, -1,
+                            Tokens(0),
+                            swap || victim.mode == PreemptionMode::recompute ? victim.reason
+                            : kv_.in_runs()                                  ? "runs are not swapped"
+                                                                             : "the host pool is full"});
   running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(place));
 }
 
@@ -185,6 +189,14 @@ bool Scheduler::fits_with_watermark(Blocks need) const {
   const Blocks kept =
       ask(policies_.allocation, [&](AllocationPolicy& p) { return p.watermark(kv_.device().capacity()); });
   return free_ - need >= kept;
+}
+
+bool Scheduler::runs_fit(const SequenceGroup& group) {
+  if (!kv_.in_runs()) {
+    return true;
+  }
+  kv_.append_runs(group, runs_);
+  return kv_.runs_fit(runs_);
 }
 
 void Scheduler::walk_swapped(const Queues& queues, StepPlan& plan) {
@@ -219,7 +231,7 @@ void Scheduler::walk_waiting(const Queues& queues, StepPlan& plan) {
       break;
     }
     const Blocks need = kv_.blocks_to_admit(*group);
-    if (!fits_with_watermark(need)) {
+    if (!fits_with_watermark(need) || !runs_fit(*group)) {
       break;
     }
     free_ -= need;

@@ -22,6 +22,7 @@ struct Queues {
   std::vector<SequenceGroup*> running;
   std::vector<SequenceGroup*> swapped;
   std::deque<SequenceGroup*> waiting;
+  std::vector<SequenceGroup*> ended;  ///< that wait for the rest of their batch to be answered with it
 
   bool empty() const { return running.empty() && swapped.empty() && waiting.empty(); }
 };
@@ -55,6 +56,8 @@ class Scheduler {
   /// Takes the group that grant() was last asked for into the step.
   void take(DecisionKind kind, SequenceGroup& group, Tokens tokens, const char* reason, StepPlan& plan);
   bool fits_with_watermark(Blocks need) const;
+  /// Whether there are runs for a group besides those of the groups admitted so far in this plan.
+  bool runs_fit(const SequenceGroup& group);
   [[noreturn]] void broken(std::string_view axis, const std::string& name, const std::string& rule) const;
   template <class Policy, class Ask>
   auto ask(const PolicySet::Choice<Policy>& choice, Ask&& question) const;
@@ -73,6 +76,7 @@ class Scheduler {
   std::size_t swapped_left_ = 0;
   std::vector<SequenceGroup*> running_;  ///< not preempted in this plan
   std::vector<GroupView> candidates_;
+  std::vector<Blocks> runs_;  ///< of the groups admitted
 };
 
 }  // namespace pagelab

@@ -20,6 +20,8 @@ std::string_view name_of(DecisionKind kind) {
       return "fork";
     case DecisionKind::finish:
       return "finish";
+    case DecisionKind::pin_prefix:
+      return "pin_prefix";
   }
   return "?";
 }

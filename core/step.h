@@ -19,7 +19,8 @@ enum class DecisionKind : std::uint8_t {
   swap_in,            ///< a swapped group's blocks come back, and it gets tokens
   copy_on_write,      ///< a sequence about to write into a shared block gets a copy
   fork,               ///< a new sequence shares all blocks of another
-  finish              ///< a sequence ended; its blocks lose an owner
+  finish,             ///< a sequence ended; its blocks lose an owner
+  pin_prefix          ///< the prefix that a request declares as shared stays for later ones
 };
 std::string_view name_of(DecisionKind kind);
 

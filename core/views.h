@@ -1,6 +1,6 @@
 // Read-only views: all that a policy gets to see of the engine. A view is borrowed for the call that passes
 // it and cannot change anything. What a system could not know while serving (the true output length) is not
-// here.
+// in a view: an Oracle tells it, and only the registry makes one.
 #pragma once
 
 #include <algorithm>
@@ -43,7 +43,20 @@ class GroupView {
   std::int32_t preemptions() const { return group_->preempted_recompute + group_->preempted_swap; }
 
  private:
+  friend class Oracle;
   const SequenceGroup* group_;
+};
+
+/// Knows what no system can know while it serves. A policy asks for it by a constructor that takes
+/// (const Parameters&, const Oracle&); the registry then declares the policy as one that needs it.
+class Oracle {
+ public:
+  /// Tokens that each sequence of the group will have produced at its end, exact if lengths are forced.
+  Tokens output_tokens(const GroupView& group) const { return group.group_->request.max_output; }
+
+ private:
+  friend class PolicyRegistry;
+  Oracle() = default;
 };
 
 }  // namespace pagelab

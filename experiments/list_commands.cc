@@ -15,8 +15,9 @@ std::string list_policies(const PolicyRegistry& registry) {
     text += fmt::format("{}: {}\n", axis.name, axis.question);
     for (const PolicyEntry& policy : axis.policies) {
       const bool standard = policy.info.name == axis.standard;
-      text +=
-          fmt::format("  {:<16} {}{}\n", policy.info.name, policy.info.summary, standard ? " (default)" : "");
+      text += fmt::format(
+          "  {:<16} {}{}{}\n", policy.info.name, policy.info.summary, standard ? " (default)" : "",
+          policy.info.needs.empty() ? "" : fmt::format(" (needs = \"{}\")", policy.info.needs));
     }
   }
   return text;
@@ -29,6 +30,9 @@ std::string describe_policy(const PolicyRegistry& registry, std::string_view whi
   }
   const PolicyInfo& info = registry.find(which.substr(0, slash), which.substr(slash + 1)).info;
   std::string text = fmt::format("{}: {}\nsource: {}\n", which, info.summary, info.source);
+  if (!info.needs.empty()) {
+    text += fmt::format("needs: {}\n", info.needs);
+  }
   if (info.parameters.empty()) {
     return text + "parameters: none\n";
   }

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <bit>
+
 #include "tests/support/builders.h"
 #include "tests/support/hash_device.h"
 
@@ -13,6 +15,8 @@ namespace {
 using testing::HashDevice;
 using testing::PolicyNames;
 using testing::Run;
+
+constexpr std::int64_t kLongest = 80;  ///< longer than any request here
 
 Request random_request(std::int32_t id) {
   Request made = testing::request(id, *rc::gen::inRange<std::int64_t>(1, 40),
@@ -32,9 +36,15 @@ Request random_request(std::int32_t id) {
 
 std::vector<Request> random_requests() {
   std::vector<Request> requests;
+  const std::vector<TokenId> prefix = testing::request(999, *rc::gen::inRange<std::int64_t>(1, 20), 1).prompt;
   const int count = *rc::gen::inRange(1, 12);
   for (std::int32_t id = 0; id < count; ++id) {
     requests.push_back(random_request(id));
+    if (*rc::gen::inRange(0, 2) == 0) {
+      Request& request = requests.back();
+      request.prompt.insert(request.prompt.begin(), prefix.begin(), prefix.end());
+      request.shared_prefix = Tokens(static_cast<std::int64_t>(prefix.size()));
+    }
   }
   std::sort(requests.begin(), requests.end(),
             [](const auto& a, const auto& b) { return a.arrival < b.arrival; });
@@ -46,23 +56,40 @@ std::vector<Request> random_requests() {
 
 PolicyNames random_policies() {
   PolicyNames names;
-  names.batching = *rc::gen::element<std::string>("mixed", "prefill_first", "chunked");
+  names.batching = *rc::gen::element<std::string>("mixed", "prefill_first", "chunked", "static");
   names.preemption = *rc::gen::element<std::string>("latest", "recompute", "swap");
-  names.sharing = *rc::gen::element<std::string>("group", "none");
+  names.allocation = *rc::gen::element<std::string>("paged", "paged", "paged", "buddy_max", "buddy_pow2",
+                                                    "buddy_oracle", "static_max");
+  if (names.allocation != "paged") {
+    names.sharing = "none";
+    names.parameters["allocation.max_length"] = std::int64_t{kLongest};
+  } else {
+    names.sharing = *rc::gen::element<std::string>("group", "none", "pinned_prefix");
+    names.parameters["allocation.watermark"] = *rc::gen::inRange(0, 3) * 0.1;
+  }
+  if (names.batching == "static") {
+    names.parameters["batching.max_groups"] = *rc::gen::inRange<std::int64_t>(0, 4);
+    return names;
+  }
   names.parameters["batching.max_tokens"] = *rc::gen::inRange<std::int64_t>(1, 80);
   names.parameters["batching.max_sequences"] = *rc::gen::inRange<std::int64_t>(1, 20);
-  names.parameters["allocation.watermark"] = *rc::gen::inRange(0, 3) * 0.1;
   return names;
 }
 
-/// Blocks that the largest request can need.
-std::int64_t largest_need(const std::vector<Request>& requests, std::int64_t block_size) {
+/// Blocks that surely suffice for the largest request: as many runs of the longest sequence, rounded up to a
+/// power of two, as it has sequences, where sequences have runs; and the prefix that may be pinned.
+std::int64_t largest_need(const std::vector<Request>& requests, const PolicyNames& names,
+                          std::int64_t block_size) {
   std::int64_t largest = 1;
   for (const Request& r : requests) {
     const std::int64_t slots = static_cast<std::int64_t>(r.prompt.size()) + r.max_output.value();
-    largest = std::max(largest, r.sampling.n * blocks_for(Tokens(slots), Tokens(block_size)).value());
+    const std::int64_t paged = blocks_for(Tokens(slots), Tokens(block_size)).value();
+    const auto run = static_cast<std::int64_t>(
+        std::bit_ceil(static_cast<std::uint64_t>(blocks_for(Tokens(kLongest), Tokens(block_size)).value())));
+    largest = std::max(largest, r.sampling.n * (names.allocation == "paged" ? paged : run));
   }
-  return largest;
+  return largest +
+         (names.sharing == "pinned_prefix" ? blocks_for(Tokens(20), Tokens(block_size)).value() : 0);
 }
 
 bool same_tokens(const std::vector<FinishedSequence>& a, const std::vector<FinishedSequence>& b) {
@@ -75,7 +102,7 @@ RC_GTEST_PROP(EngineProperty, TokensDependOnTheRequestAlone, ()) {
   const auto requests = random_requests();
   const PolicyNames names = random_policies();
   const std::int64_t block_size = *rc::gen::element<std::int64_t>(1, 2, 3, 7, 16, 128);
-  const std::int64_t least = largest_need(requests, block_size);
+  const std::int64_t least = largest_need(requests, names, block_size);
   const std::int64_t blocks = *rc::gen::inRange<std::int64_t>(least, least * 2 + 2);
   HashDevice device(blocks, *rc::gen::inRange<std::int64_t>(0, blocks + 1), block_size);
   const Run crowd = testing::run(device, requests, names);
@@ -95,21 +122,23 @@ RC_GTEST_PROP(EngineProperty, EverySlotIsAccountedForAtEveryStep, ()) {
   const auto requests = random_requests();
   const PolicyNames names = random_policies();
   const std::int64_t block_size = *rc::gen::inRange<std::int64_t>(1, 33);
-  const std::int64_t blocks = largest_need(requests, block_size);
+  const std::int64_t blocks = largest_need(requests, names, block_size);
   HashDevice device(blocks, blocks, block_size);
   const Run result = testing::run(device, requests, names);
   for (const StepRecord& step : result.record.steps) {
     RC_ASSERT(step.slots.balanced());
     RC_ASSERT(step.slots.total == Tokens(blocks * block_size));
     RC_ASSERT(step.slots.reserved >= Tokens(0) && step.slots.internal >= Tokens(0));
-    RC_ASSERT(step.blocks_physical <= step.blocks_logical);
+    RC_ASSERT(step.slots.cached >= Tokens(0) && step.slots.external >= Tokens(0) &&
+              step.slots.free >= Tokens(0));
+    RC_ASSERT(names.allocation != "paged" || step.slots.external == Tokens(0));
   }
 }
 
 RC_GTEST_PROP(EngineProperty, TheSameRunTwiceIsTheSame, ()) {
   const auto requests = random_requests();
   const PolicyNames names = random_policies();
-  const std::int64_t blocks = largest_need(requests, 4);
+  const std::int64_t blocks = largest_need(requests, names, 4);
   HashDevice first_device(blocks, blocks, 4);
   HashDevice second_device(blocks, blocks, 4);
   const Run first = testing::run(first_device, requests, names);

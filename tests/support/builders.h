@@ -146,7 +146,7 @@ inline Run run(Device& device, std::vector<Request> requests, const PolicyNames&
     engine.check_integrity();
   }
   run.progress = engine.progress();
-  EXPECT_EQ(engine.kv().device().allocated(), Blocks(0)) << "blocks are lost";
+  EXPECT_EQ(engine.kv().device().allocated(), engine.kv().pinned()) << "blocks are lost";
   EXPECT_EQ(engine.kv().host().allocated(), Blocks(0)) << "host blocks are lost";
   EXPECT_EQ(workload.ended, workload.total());
   return run;
