@@ -6,6 +6,7 @@
 
 #include "core/emplace.h"
 #include "core/error.h"
+#include "core/prefetch.h"
 #include "core/step_batch.h"
 
 namespace pagelab {
@@ -109,6 +110,9 @@ void Engine::apply() {
   sampled_.clear();
   for (std::size_t i = 0, planned = plan_.decisions.size(); i < planned; ++i) {
     const Decision decision = plan_.decisions[i];  // a copy, since copies on write are logged behind the plan
+    if (i + groups_ahead < planned) {
+      prefetch_ends(*plan_.decisions[i + groups_ahead].group);
+    }
     SequenceGroup& group = *decision.group;
     const Tokens recomputed_before = group.recomputed;
     kv_.apply(decision, batch_, plan_.decisions);
@@ -224,6 +228,9 @@ void Engine::pin_prefix(SequenceGroup& group) {
 
 void Engine::commit() {
   for (std::size_t i = 0; i + 1 < sampled_.size(); ++i) {
+    if (i + 1 + groups_ahead < sampled_.size()) {
+      prefetch_ends(*sampled_[i + groups_ahead].group);
+    }
     const auto first = static_cast<std::size_t>(sampled_[i].first);
     const auto end = static_cast<std::size_t>(sampled_[i + 1].first);
     commit_group(*sampled_[i].group, std::span(result_.candidates).subspan(first, end - first));

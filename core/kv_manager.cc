@@ -151,44 +151,65 @@ std::string KvManager::why_never(const SequenceGroup& group) const {
 }
 
 inline void KvManager::extend(Sequence& sequence, Tokens tokens) {
+  const Tokens end = sequence.computed + tokens;
   for (Blocks lack = lacking(sequence, tokens); lack > Blocks(0); lack -= Blocks(1)) {
     emplace(sequence.blocks) = device_.allocate();
   }
+  Tokens start = static_cast<std::int64_t>(sequence.blocks.size() - 1) * block_size_;
+  if (sequence.computed >= start) {  // most steps stay within the last block
+    device_.set_fill(sequence.blocks.back(), end - start);
+    return;
+  }
   std::size_t entry = sequence.entry_of(sequence.computed, block_size_);
-  Tokens filled = sequence.computed + tokens - static_cast<std::int64_t>(entry) * block_size_;
-  for (; filled > block_size_; filled -= block_size_) {
+  for (start = static_cast<std::int64_t>(entry) * block_size_; end - start > block_size_;
+       start += block_size_) {
     device_.set_fill(sequence.blocks[entry++], block_size_);
   }
-  device_.set_fill(sequence.blocks[entry], filled);
+  device_.set_fill(sequence.blocks[entry], end - start);
+}
+
+inline void KvManager::write(SequenceGroup& group, Sequence& sequence, Tokens tokens, StepBatch& batch) {
+  extend(sequence, tokens);
+  append(batch, group, sequence, sequence.computed, tokens);
+  const Tokens after = sequence.computed + tokens;
+  if (sequence.computed < sequence.most_computed) {
+    group.recomputed += std::min(after, sequence.most_computed) - sequence.computed;
+  }
+  sequence.computed = after;
+  sequence.most_computed = std::max(sequence.most_computed, after);
 }
 
 void KvManager::compute(const Decision& decision, StepBatch& batch, std::vector<Decision>& log) {
   SequenceGroup& group = *decision.group;
   const bool all = decision.completes;
   PAGELAB_INVARIANT(group.state == GroupState::running, describe(group));
+  if (group.live.size() == 1) {
+    Sequence& sequence = group.live.front();
+    if (const Tokens share = share_of(sequence, all, decision.tokens); share > Tokens(0)) {
+      write(group, sequence, share, batch);
+    }
+  } else {
+    compute_all(group, decision, batch, log);
+  }
+  group.restoring = group.restoring && !all;
+}
+
+void KvManager::compute_all(SequenceGroup& group, const Decision& decision, StepBatch& batch,
+                            std::vector<Decision>& log) {
   Tokens left = decision.tokens;
   for (Sequence& sequence : group.live) {
-    const Tokens share = share_of(sequence, all, left);
+    const Tokens share = share_of(sequence, decision.completes, left);
     left -= share;
     if (share == Tokens(0)) {
       continue;
     }
     // Between siblings a block may be shared with some owner yet to write into it. While a group is restored
     // that is no conflict: only whole blocks of equal tokens are shared, and one sequence fills them for all.
-    if (group.live.size() > 1 && !group.restoring) {
+    if (!group.restoring) {
       unshare(group, static_cast<std::size_t>(&sequence - group.live.data()), batch, log);
     }
-    extend(sequence, share);
-    const Tokens before = sequence.computed;
-    const Tokens after = before + share;
-    append(batch, group, sequence, before, share);
-    if (before < sequence.most_computed) {
-      group.recomputed += std::min(after, sequence.most_computed) - before;
-    }
-    sequence.computed = after;
-    sequence.most_computed = std::max(sequence.most_computed, after);
+    write(group, sequence, share, batch);
   }
-  group.restoring = group.restoring && !all;
 }
 
 void KvManager::change_owners(const Decision& decision, StepBatch& batch) {

@@ -92,9 +92,6 @@ class KvManager {
   Blocks blocks_at_most(const SequenceGroup& group) const;
   /// The whole blocks of the prefix that a request declares.
   Blocks declared_prefix(const SequenceGroup& group) const;
-  /// What the runs of sequences that are still to come are kept for.
-  void add_spare(std::span<SequenceGroup* const> running, std::int64_t& reserved,
-                 std::int64_t& internal) const;
   /// Blocks that a sequence's table lacks to hold `tokens` more.
   Blocks lacking(const Sequence& sequence, Tokens tokens) const {
     const Tokens slots(static_cast<std::int64_t>(sequence.blocks.size()) * block_size_.value());
@@ -118,6 +115,10 @@ class KvManager {
   void finish_in_run(SequenceGroup& group, Sequence& sequence);
   /// Shares the decision's tokens out over the group's sequences, with slots to write them into.
   void compute(const Decision& decision, StepBatch& batch, std::vector<Decision>& log);
+  void compute_all(SequenceGroup& group, const Decision& decision, StepBatch& batch,
+                   std::vector<Decision>& log);
+  /// Appends a sequence's next tokens, at least one, to the batch, with slots to write them into.
+  void write(SequenceGroup& group, Sequence& sequence, Tokens tokens, StepBatch& batch);
   /// Makes the blocks that a sequence's next tokens go into its own.
   void unshare(SequenceGroup& group, std::size_t index, StepBatch& batch, std::vector<Decision>& log);
   void copy_on_write(SequenceGroup& group, std::size_t index, std::size_t table_entry, StepBatch& batch,

@@ -7,6 +7,32 @@
 
 namespace pagelab {
 
+namespace {
+
+/// Empty slots of allocated blocks, by what they are kept for.
+struct EmptySlots {
+  std::int64_t reserved = 0;
+  std::int64_t internal = 0;
+
+  /// Slots [from, to) of a sequence that grows to `end` at most.
+  void add(std::int64_t from, std::int64_t to, std::int64_t end) {
+    const std::int64_t never_used = std::clamp(end, from, to);
+    reserved += never_used - from;
+    internal += to - never_used;
+  }
+};
+
+/// The runs of sequences that are still to come.
+void add_spare(EmptySlots& empty, std::span<SequenceGroup* const> running, std::int64_t block_size) {
+  for (const SequenceGroup* group : running) {
+    for (const std::vector<BlockId>& table : group->spare) {
+      empty.add(0, static_cast<std::int64_t>(table.size()) * block_size, group->final_length().value());
+    }
+  }
+}
+
+}  // namespace
+
 SlotLedger KvManager::ledger(std::span<SequenceGroup* const> running) {
   SlotLedger ledger;
   ledger.total = device_.capacity().value() * block_size_;
@@ -14,10 +40,14 @@ SlotLedger KvManager::ledger(std::span<SequenceGroup* const> running) {
   ledger.token = device_.filled();
   new_marks();
   const std::int64_t size = block_size_.value();
-  std::int64_t reserved = 0;
-  std::int64_t internal = 0;
+  EmptySlots empty;
   for (const SequenceGroup* group : running) {
     const std::int64_t end = group->final_length().value();
+    if (group->live.size() == 1) {  // it shares no block: what its table holds beyond its tokens is empty
+      const Sequence& sequence = group->live.front();
+      empty.add(sequence.computed.value(), static_cast<std::int64_t>(sequence.blocks.size()) * size, end);
+      continue;
+    }
     for (const Sequence& sequence : group->live) {
       const std::span<const BlockId> table(sequence.blocks);
       for (std::size_t entry = sequence.entry_of(sequence.computed, block_size_); entry < table.size();
@@ -27,15 +57,12 @@ SlotLedger KvManager::ledger(std::span<SequenceGroup* const> running) {
           continue;
         }
         const std::int64_t start = static_cast<std::int64_t>(entry) * size;
-        const std::int64_t unused = start + device_.fill(block).value();
-        const std::int64_t never_used = std::clamp(end, unused, start + size);
-        reserved += never_used - unused;
-        internal += start + size - never_used;
+        empty.add(start + device_.fill(block).value(), start + size, end);
       }
     }
   }
   if (runs_) {
-    add_spare(running, reserved, internal);
+    add_spare(empty, running, size);
     ledger.free = runs_->free().value() * block_size_;
     ledger.external = device_.free().value() * block_size_ - ledger.free;
   }
@@ -43,21 +70,9 @@ SlotLedger KvManager::ledger(std::span<SequenceGroup* const> running) {
     ledger.cached += device_.shared(block) ? Tokens(0) : device_.fill(block);
   }
   ledger.token -= ledger.cached;
-  ledger.reserved = Tokens(reserved);
-  ledger.internal = Tokens(internal);
+  ledger.reserved = Tokens(empty.reserved);
+  ledger.internal = Tokens(empty.internal);
   return ledger;
-}
-
-void KvManager::add_spare(std::span<SequenceGroup* const> running, std::int64_t& reserved,
-                          std::int64_t& internal) const {
-  for (const SequenceGroup* group : running) {
-    for (const std::vector<BlockId>& table : group->spare) {
-      const std::int64_t slots = static_cast<std::int64_t>(table.size()) * block_size_.value();
-      const std::int64_t used = std::min(slots, group->final_length().value());
-      reserved += used;
-      internal += slots - used;
-    }
-  }
 }
 
 }  // namespace pagelab

@@ -7,6 +7,7 @@
 
 #include "core/emplace.h"
 #include "core/error.h"
+#include "core/prefetch.h"
 
 namespace pagelab {
 
@@ -120,6 +121,9 @@ inline void Scheduler::take(DecisionKind kind, SequenceGroup& group, Tokens toke
 void Scheduler::walk_running(StepPlan& plan) {
   for (std::size_t place = 0; place < running_.size();) {
     SequenceGroup& group = *running_[place];
+    if (place + groups_ahead < running_.size()) {
+      prefetch_sequence(*running_[place + groups_ahead]);
+    }
     const Tokens tokens = grant(group, Stage::running);
     if (tokens == Tokens(0)) {
       ++place;
