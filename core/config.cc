@@ -1,7 +1,6 @@
 #include "core/config.h"
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -9,201 +8,26 @@
 #include <fstream>
 #include <sstream>
 
+#include "core/config_document.h"
 #include "core/error.h"
 
 namespace pagelab {
-
-/// A key of the document with its value, or a section with its children.
-struct ConfigNode {
-  std::string key;
-  std::string place;                    ///< "FILE:LINE" or "--set KEY"
-  std::filesystem::path folder;         ///< that relative paths written here are taken from
-  std::string found;                    ///< what it is, for errors: "a text (\"abc\")", "a date (...)"
-  std::optional<ParameterValue> value;  ///< none for a section, and for what no parameter can be
-  bool is_section = false;
-  std::vector<std::shared_ptr<ConfigNode>> children;  ///< of a section
-
-  std::shared_ptr<ConfigNode> find(std::string_view name) const {
-    const auto child =
-        std::ranges::find(children, name, [](const auto& c) { return std::string_view(c->key); });
-    return child == children.end() ? nullptr : *child;
-  }
-};
-
 namespace {
 
 using NodePointer = std::shared_ptr<ConfigNode>;
 
-/// Where a document was written. Overrides have one line each, so they need no line number.
-struct Origin {
-  std::string name;
-  std::filesystem::path folder;
-  bool has_lines = true;
-
-  std::string place(const toml::source_region& region) const {
-    return has_lines && region.begin.line > 0 ? fmt::format("{}:{}", name, region.begin.line) : name;
-  }
-};
-
-/// Sections deeper than this belong to no configuration; the limit keeps recursion bounded.
-constexpr int kDeepest = 32;
-
-std::optional<IntegerList> integer_list(const toml::array& array) {
-  IntegerList list;
-  for (const toml::node& item : array) {
-    if (!item.is_integer()) {
-      return std::nullopt;
-    }
-    list.push_back(**item.as_integer());
-  }
-  return list;
-}
-
-std::optional<ParameterValue> value_of(const toml::node& node) {
-  switch (node.type()) {
-    case toml::node_type::boolean:
-      return **node.as_boolean();
-    case toml::node_type::integer:
-      return std::int64_t{**node.as_integer()};
-    case toml::node_type::floating_point:
-      return **node.as_floating_point();
-    case toml::node_type::string:
-      return **node.as_string();
-    case toml::node_type::array:
-      if (auto list = integer_list(*node.as_array())) {
-        return *std::move(list);
-      }
-      return std::nullopt;
-    default:
-      return std::nullopt;
-  }
-}
-
-std::string found_text(const toml::node& node, const std::optional<ParameterValue>& value) {
-  if (node.is_table()) {
-    return "a section";
-  }
-  if (node.is_array() && !value) {
-    return "a list of other things than integers";
-  }
-  if (!value) {
-    return "a date or time";
-  }
-  std::string text = toml_text(*value);
-  if (text.size() > 60) {
-    text = text.substr(0, 57) + "...";
-  }
-  return fmt::format("{} ({})", type_text(*value), text);
-}
-
-NodePointer convert(std::string key, const toml::node& node, const toml::source_region& region,
-                    const Origin& origin, int depth) {
-  auto out = std::make_shared<ConfigNode>();
-  out->key = std::move(key);
-  out->place = origin.place(region);
-  out->folder = origin.folder;
-  out->value = value_of(node);
-  out->found = found_text(node, out->value);
-  if (const toml::table* table = node.as_table()) {
-    if (depth > kDeepest) {
-      throw InputError(fmt::format("{}: sections nested more than {} deep", out->place, kDeepest));
-    }
-    out->is_section = true;
-    for (const auto& [child_key, child] : *table) {
-      out->children.push_back(
-          convert(std::string(child_key.str()), child, child_key.source(), origin, depth + 1));
-    }
-  }
-  return out;
-}
-
-toml::table parse_toml(std::string_view text, const Origin& origin) {
-  try {
-    return toml::parse(text, origin.name);
-  } catch (const toml::parse_error& error) {
-    throw InputError(fmt::format("{}: {}", origin.place(error.source()), error.description()));
-  }
-}
-
-NodePointer parse_document(std::string_view text, const Origin& origin) {
-  const toml::table table = parse_toml(text, origin);
-  NodePointer root = convert("", table, {}, origin, 0);
-  root->place = origin.name;
-  return root;
-}
-
-/// The value of an override: TOML if it is, else the text itself. What begins like a TOML string, list or
-/// table but is none is an error rather than a text.
-NodePointer parse_value(const std::string& key, const std::string& text, const Origin& origin) {
-  const bool structured = text.find_first_of("\"'[{") == 0;
-  const bool one_line = text.find_first_of("\r\n#") == std::string::npos;
-  toml::table table;
-  if (structured || one_line) {
-    try {
-      table = toml::parse("value = " + text, origin.name);
-    } catch (const toml::parse_error& error) {
-      if (structured) {
-        throw InputError(fmt::format("{}: {}", origin.name, error.description()));
-      }
-    }
-  }
-  if (table.size() > 1) {
-    throw InputError(fmt::format("{}: more than one value", origin.name));
-  }
-  if (table.empty()) {
-    table.insert("value", text);
-  }
-  return convert(key, *table.get("value"), {}, origin, 0);
-}
-
-void apply_override(ConfigNode& root, const std::string& text) {
-  const std::size_t equals = text.find('=');
-  if (equals == std::string::npos || equals == 0) {
-    throw InputError(fmt::format("--set {}: expected KEY=VALUE, such as seed=1", text));
-  }
-  const std::string path = text.substr(0, equals);
-  const Origin origin{"--set " + path, std::filesystem::current_path(), false};
-
-  ConfigNode* section = &root;
-  std::size_t begin = 0;
-  for (int depth = 0;; ++depth) {
-    const std::size_t dot = path.find('.', begin);
-    const std::string key = path.substr(begin, dot == std::string::npos ? dot : dot - begin);
-    if (key.empty() || depth > kDeepest) {
-      throw InputError(fmt::format("{}: '{}' is not a key", origin.name, path));
-    }
-    NodePointer child = section->find(key);
-    if (dot == std::string::npos) {
-      NodePointer value = parse_value(key, text.substr(equals + 1), origin);
-      if (child) {
-        *child = *value;
-      } else {
-        section->children.push_back(std::move(value));
-      }
-      return;
-    }
-    if (!child) {
-      child = std::make_shared<ConfigNode>();
-      child->key = key;
-      child->place = origin.name;
-      child->found = "a section";
-      child->is_section = true;
-      section->children.push_back(child);
-    }
-    if (!child->is_section) {
-      throw InputError(fmt::format("{}: key '{}' is not a section; it is {}", origin.name,
-                                   path.substr(0, dot), child->found));
-    }
-    section = child.get();
-    begin = dot + 1;
-  }
-}
-
-/// The value in the type of the spec: an integer serves where a real is wanted, and paths become absolute.
+/// The value in the type of the spec: integers serve where reals are wanted, and paths become absolute.
 ParameterValue adapted(const ParameterSpec& spec, const ConfigNode& node) {
   ParameterValue value = *node.value;
   if (std::holds_alternative<double>(spec.default_value) && std::holds_alternative<std::int64_t>(value)) {
     return static_cast<double>(std::get<std::int64_t>(value));
+  }
+  if (std::holds_alternative<RealList>(spec.default_value) && std::holds_alternative<IntegerList>(value)) {
+    const auto& integers = std::get<IntegerList>(value);
+    return RealList(integers.begin(), integers.end());
+  }
+  if (std::holds_alternative<TextList>(spec.default_value) && value == ParameterValue(IntegerList())) {
+    return TextList();  // of an empty list the file does not say what of
   }
   if (auto* text = std::get_if<std::string>(&value); text != nullptr && spec.path && !text->empty()) {
     return (node.folder / *text).lexically_normal().string();
@@ -272,7 +96,10 @@ ParameterValue ConfigTable::read(const ParameterSpec& spec) const {
 
 Parameters ConfigTable::resolve(const std::vector<ParameterSpec>& specs,
                                 const std::vector<std::string>& sections) const {
-  const std::vector<std::string> names = names_of(specs, sections);
+  std::vector<std::string> names = names_of(specs, sections);
+  if (path_.empty()) {
+    names.emplace_back(include_key);  // taken out when the file was read
+  }
   for (const NodePointer& node : node_->children) {
     if (std::ranges::find(names, node->key) == names.end()) {
       throw InputError(fmt::format("{}: key '{}' is unknown; {}", node->place, full(node->key),
@@ -304,10 +131,34 @@ ConfigTable ConfigTable::section(std::string_view name) const {
   return {node, full(name)};
 }
 
+std::vector<ConfigTable> ConfigTable::list(std::string_view name) const {
+  std::vector<ConfigTable> tables;
+  const NodePointer node = node_->find(name);
+  if (node && node->items.empty()) {
+    fail(name, fmt::format("must be a list of sections, [[{}]]; found {}", full(name), node->found));
+  }
+  for (std::size_t i = 0; node && i < node->items.size(); ++i) {
+    tables.push_back({node->items[i], full(name)});
+  }
+  return tables;
+}
+
+std::vector<std::string> ConfigTable::keys() const {
+  std::vector<std::string> keys;
+  for (const NodePointer& node : node_->children) {
+    keys.push_back(node->key);
+  }
+  return keys;
+}
+
+std::optional<ParameterValue> ConfigTable::written(std::string_view key) const {
+  const ConfigNode* node = child(key);
+  return node == nullptr ? std::nullopt : node->value;
+}
+
 ConfigTable parse_config(std::string_view text, const std::string& name,
                          std::span<const std::string> overrides) {
-  const Origin origin{name, std::filesystem::absolute(name).parent_path()};
-  const NodePointer root = parse_document(text, origin);
+  const NodePointer root = parse_document(text, name);
   for (const std::string& override_text : overrides) {
     apply_override(*root, override_text);
   }
@@ -315,7 +166,20 @@ ConfigTable parse_config(std::string_view text, const std::string& name,
 }
 
 ConfigTable read_config(const std::filesystem::path& file, std::span<const std::string> overrides) {
-  return parse_config(read_text_file(file), file.string(), overrides);
+  return read_config(std::span(&file, 1), overrides);
+}
+
+ConfigTable read_config(std::span<const std::filesystem::path> layers,
+                        std::span<const std::string> overrides) {
+  auto root = std::make_shared<ConfigNode>();
+  root->is_section = true;
+  for (const std::filesystem::path& file : layers) {
+    lay_over(*root, *parse_document(read_text_file(file), file.string()));
+  }
+  for (const std::string& override_text : overrides) {
+    apply_override(*root, override_text);
+  }
+  return {root, ""};
 }
 
 std::string read_text_file(const std::filesystem::path& file) {

@@ -2,6 +2,11 @@
 // resolved against the declarations in core/parameters.h; what is not declared is an error, so nothing in a
 // file goes unread as long as each section that a caller allows is resolved too.
 //
+// Documents come in layers. A file may begin with `include = ["base.toml", ...]`: those are read first, in
+// order, paths taken from the folder of the including file, and a later layer wins key by key. Sections are
+// merged and everything else is replaced; a section whose `kind` (or, below the root, `name`) a later layer
+// changes is replaced whole, because its other keys depend on that choice. Overrides win over all files.
+//
 // Every error is an InputError that begins with the place ("FILE:LINE" or "--set KEY") and names the key and
 // what is valid. A view shares the document that it looks into and stays valid on its own.
 #pragma once
@@ -38,13 +43,19 @@ class ConfigTable {
   /// depend.
   std::string text(const ParameterSpec& spec) const;
   ConfigTable section(std::string_view name) const;
+  /// The sections of a list of them, [[a.b]], in order; none if the key is absent.
+  std::vector<ConfigTable> list(std::string_view name) const;
   bool has(std::string_view key) const;
+  /// The keys that are there, in no particular order.
+  std::vector<std::string> keys() const;
+  /// What a key that may have several types says; none if it is absent or what no parameter can be.
+  std::optional<ParameterValue> written(std::string_view key) const;
 
   /// Throws InputError: place, "key 'PATH.KEY'", then `message`. For checks that involve several keys.
   [[noreturn]] void fail(std::string_view key, std::string_view message) const;
 
  private:
-  friend ConfigTable read_config(const std::filesystem::path&, std::span<const std::string>);
+  friend ConfigTable read_config(std::span<const std::filesystem::path>, std::span<const std::string>);
   friend ConfigTable parse_config(std::string_view, const std::string&, std::span<const std::string>);
   ConfigTable(std::shared_ptr<const ConfigNode> node, std::string path)
       : node_(std::move(node)), path_(std::move(path)) {}
@@ -57,8 +68,13 @@ class ConfigTable {
   std::string path_;
 };
 
-/// Reads a TOML file. Each override is "a.b.c=VALUE": VALUE is TOML, or else a plain text. Throws InputError.
+/// Reads a TOML file and what it includes. Each override is "a.b.c=VALUE": VALUE is TOML, or else a plain
+/// text. Throws InputError.
 ConfigTable read_config(const std::filesystem::path& file, std::span<const std::string> overrides = {});
+
+/// Reads several TOML files, each laid over those before it, and then the overrides. Throws InputError.
+ConfigTable read_config(std::span<const std::filesystem::path> layers,
+                        std::span<const std::string> overrides = {});
 
 /// The same from `text`, which errors call `name`; relative paths are taken from the folder of `name`.
 ConfigTable parse_config(std::string_view text, const std::string& name,

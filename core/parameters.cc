@@ -15,7 +15,8 @@ namespace {
 
 /// The type's name with its article, in the order of the variant's alternatives.
 constexpr std::array<const char*, std::variant_size_v<ParameterValue>> kTypeNames = {
-    "true or false", "an integer", "a real number", "a text", "a list of integers"};
+    "true or false",          "an integer",     "a real number", "a text", "a list of integers",
+    "a list of real numbers", "a list of texts"};
 
 std::string real_text(double value) {
   std::string text = fmt::format("{}", value);
@@ -41,6 +42,14 @@ std::string quoted(const std::string& text) {
   return out + '"';
 }
 
+std::string listed(const auto& values, const auto& text_of) {
+  std::string text;
+  for (const auto& value : values) {
+    text += (text.empty() ? "" : ", ") + text_of(value);
+  }
+  return fmt::format("[{}]", text);
+}
+
 struct TomlText {
   std::string operator()(bool value) const { return value ? "true" : "false"; }
   std::string operator()(std::int64_t value) const { return std::to_string(value); }
@@ -49,6 +58,8 @@ struct TomlText {
   std::string operator()(const IntegerList& value) const {
     return fmt::format("[{}]", fmt::join(value, ", "));
   }
+  std::string operator()(const RealList& value) const { return listed(value, real_text); }
+  std::string operator()(const TextList& value) const { return listed(value, quoted); }
 };
 
 bool within(const ParameterSpec& spec, double value) {
@@ -67,6 +78,11 @@ struct Validity {
   bool operator()(const IntegerList& values) const {
     return std::ranges::all_of(values,
                                [&](std::int64_t value) { return within(spec, static_cast<double>(value)); });
+  }
+  bool operator()(const RealList& values) const { return all(values); }
+  bool operator()(const TextList& values) const { return all(values); }
+  bool all(const auto& values) const {
+    return std::ranges::all_of(values, [&](const auto& value) { return (*this)(value); });
   }
 };
 
@@ -186,6 +202,8 @@ template const std::int64_t& Parameters::get<std::int64_t>(std::string_view) con
 template const double& Parameters::get<double>(std::string_view) const;
 template const std::string& Parameters::get<std::string>(std::string_view) const;
 template const IntegerList& Parameters::get<IntegerList>(std::string_view) const;
+template const RealList& Parameters::get<RealList>(std::string_view) const;
+template const TextList& Parameters::get<TextList>(std::string_view) const;
 
 void Parameters::set(std::string_view name, ParameterValue value) {
   const Entry& entry = declared(name);

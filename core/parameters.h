@@ -14,9 +14,11 @@
 namespace pagelab {
 
 using IntegerList = std::vector<std::int64_t>;
-using ParameterValue = std::variant<bool, std::int64_t, double, std::string, IntegerList>;
+using RealList = std::vector<double>;
+using TextList = std::vector<std::string>;
+using ParameterValue = std::variant<bool, std::int64_t, double, std::string, IntegerList, RealList, TextList>;
 
-/// One parameter: the type is that of the default value. Bounds hold for integers, reals and each integer of
+/// One parameter: the type is that of the default value. Bounds hold for integers, reals and each number of
 /// a list.
 struct ParameterSpec {
   std::string name{};
@@ -31,7 +33,8 @@ struct ParameterSpec {
   bool path = false;  ///< a text that names a file or folder, relative to where it is written
 };
 
-/// "an integer", "a real number", "a text", "true or false", "a list of integers".
+/// "an integer", "a real number", "a text", "true or false", "a list of integers", "a list of real numbers",
+/// "a list of texts".
 std::string type_text(const ParameterValue& value);
 /// The value as TOML: reals keep a point or an exponent and read back to the same number.
 std::string toml_text(const ParameterValue& value);
@@ -67,6 +70,8 @@ class Parameters {
   double real(std::string_view name) const { return get<double>(name); }
   const std::string& text(std::string_view name) const { return get<std::string>(name); }
   const IntegerList& integers(std::string_view name) const { return get<IntegerList>(name); }
+  const RealList& reals(std::string_view name) const { return get<RealList>(name); }
+  const TextList& texts(std::string_view name) const { return get<TextList>(name); }
 
   bool has(std::string_view name) const { return find(name) != nullptr; }
   /// Replaces a value. Aborts unless is_valid().

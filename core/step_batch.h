@@ -47,6 +47,8 @@ inline void append_samples(StepBatch& batch, const SequenceGroup& group) {
       case Sampling::Method::beam:
         row.kind = SampleRow::Kind::top;
         row.count = 2 * sampling.n;  // enough for n beams to go on when n candidates end
+        row.seed = sampling.seed;    // read by simulated devices, which have no logits
+        row.stream = static_cast<std::uint32_t>(sequence.sample);
         break;
     }
     batch.candidates += row.count;

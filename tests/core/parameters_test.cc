@@ -58,6 +58,9 @@ TEST(ParameterSpec, BoundsIncludeMinimumAndMaximumButNotAbove) {
   EXPECT_FALSE(is_valid(kSpecs[1], std::numeric_limits<double>::quiet_NaN()));
   EXPECT_FALSE(is_valid(kSpecs[2], std::string("swop")));
   EXPECT_FALSE(is_valid(kSpecs[4], IntegerList{3, -1}));
+  const ParameterSpec reals{.name = "curve", .default_value = RealList{0.5}, .minimum = 0};
+  EXPECT_FALSE(is_valid(reals, RealList{0.5, -1}));
+  EXPECT_FALSE(is_valid(reals, RealList{std::numeric_limits<double>::infinity()}));
   const ParameterSpec unbounded{.name = "x", .default_value = 0.0};
   EXPECT_FALSE(is_valid(unbounded, std::numeric_limits<double>::infinity()));
 }
@@ -77,6 +80,8 @@ TEST(ParameterValue, PrintsAsToml) {
   EXPECT_EQ(toml_text(1e-10), "1e-10");
   EXPECT_EQ(toml_text("a \"b\" \\ \n"), "\"a \\\"b\\\" \\\\ \\u000a\"");
   EXPECT_EQ(toml_text(IntegerList{1, 2, 3}), "[1, 2, 3]");
+  EXPECT_EQ(toml_text(RealList{1, 0.5, 1e-10}), "[1.0, 0.5, 1e-10]");
+  EXPECT_EQ(toml_text(TextList{"a", "b \"c\""}), "[\"a\", \"b \\\"c\\\"\"]");
 }
 
 TEST(NearestName, FindsWhatWasMeant) {
