@@ -23,6 +23,10 @@ struct Family {
   std::span<const std::string_view> ignored;
   /// A tensor that every checkpoint has; tells the prefix.
   std::string_view landmark;
+  std::int32_t norm_vectors;      ///< weights of a norm, as vectors: scale and shift, or scale alone
+  bool gated;                     ///< the feed-forward's first product is twice as wide: a gate beside it
+  bool rotary;                    ///< positions rotate queries and keys; else a table of them is added
+  std::int32_t position_padding;  ///< rows of that table before the first position's
   void (*read_config)(const ConfigReader& config, ModelShape& shape);
   std::int64_t (*parameters)(const ModelShape& shape);
   std::unique_ptr<Model> (*load)(const ModelShape& shape, WeightLoader& weights);

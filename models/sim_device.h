@@ -1,0 +1,46 @@
+// SimDevice: a device that is not there. It has the capacity and the step times of the device and model that
+// it is made from (models/cost_model.h), moves no block and draws no token: greedy and random rows get token
+// 0, rows of beam search the candidates of a modelled language model (models/beam_process.h). Output lengths
+// must therefore be forced. Its time is virtual: a run on it needs a VirtualClock.
+//
+// Made to be fast: a step costs a pass over its chunks and about a microsecond, and nothing is allocated once
+// the first beams have been seen.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "core/device.h"
+#include "models/beam_process.h"
+#include "models/cost_model.h"
+
+namespace pagelab {
+
+struct SimPools {
+  Blocks device_blocks;
+  Blocks host_blocks;
+};
+
+class SimDevice final : public Device {
+ public:
+  /// Throws InputError as CostModel does.
+  SimDevice(const DeviceDescription& device, const ModelShape& shape, const CostOptions& options,
+            const SimPools& pools);
+
+  DeviceCapacity capacity() const override { return capacity_; }
+  void execute(const StepBatch& batch, StepResult& result) override;
+
+  const CostModel& costs() const { return costs_; }
+  /// Of all steps so far.
+  const OpCosts& spent() const { return spent_; }
+
+ private:
+  void draw_beams(const StepBatch& batch, StepResult& result);
+
+  CostModel costs_;
+  DeviceCapacity capacity_;
+  OpCosts spent_;
+  std::optional<BeamProcess> beams_;  ///< made for the first row that asks for it
+};
+
+}  // namespace pagelab
