@@ -21,6 +21,7 @@ class AllAtOnce final : public ArrivalSource {
  public:
   AllAtOnce(const KindChoice&, const ArrivalContext&) {}
   std::optional<Arrival> next(const RequestShape&) override { return Arrival{}; }
+  bool goes_on() const override { return false; }
 };
 
 class TraceArrivals final : public ArrivalSource {
@@ -36,6 +37,7 @@ class TraceArrivals final : public ArrivalSource {
     first_ = first_.value_or(stamp);
     return Arrival{(stamp - *first_) * scale_};
   }
+  bool uses_stamps() const override { return true; }
 
  private:
   double scale_;
@@ -108,6 +110,7 @@ class ClosedLoop final : public ArrivalSource {
     ready_.pop_front();
     return arrival;
   }
+  bool goes_on() const override { return false; }
   void on_end(std::int32_t client, Seconds now) override { ready_.push_back({now, client}); }
 
  private:
@@ -120,6 +123,20 @@ std::unique_ptr<ArrivalSource> make(const KindChoice& choice, ArrivalContext con
 }
 
 }  // namespace
+
+std::int64_t count_arrivals(ArrivalSource& arrivals, const LengthSource* lengths, Seconds end,
+                            std::int64_t limit) {
+  RequestShape shape;
+  for (std::int64_t count = 0; count < limit; ++count) {
+    if (arrivals.uses_stamps()) {
+      shape.stamp = lengths->stamp(count);
+    }
+    if (arrivals.next(shape).value().time >= end) {
+      return count;
+    }
+  }
+  return limit;
+}
 
 const std::vector<Kind<ArrivalSource, ArrivalContext>>& arrival_kinds() {
   static const std::vector<Kind<ArrivalSource, ArrivalContext>> kinds = {

@@ -15,10 +15,12 @@
 #include "core/error.h"
 #include "core/policy_registry.h"
 #include "experiments/build_info.h"
+#include "experiments/calibrate_command.h"
 #include "experiments/device_factory.h"
 #include "experiments/generate_command.h"
 #include "experiments/interrupt.h"
 #include "experiments/list_commands.h"
+#include "experiments/reproduce_command.h"
 #include "experiments/run_command.h"
 #include "policies/builtin.h"
 
@@ -28,10 +30,13 @@ namespace {
 
 using Command = std::function<int()>;
 
+/// The kinds of devices that draw tokens.
 std::vector<std::string> device_kind_names() {
   std::vector<std::string> names;
   for (const DeviceKind& kind : device_kinds()) {
-    names.emplace_back(kind.name);
+    if (kind.runs_models) {
+      names.emplace_back(kind.name);
+    }
   }
   return names;
 }
@@ -135,6 +140,51 @@ void add_generate(CLI::App& app, GenerateOptions& options, Command& command) {
   generate->callback([&] { command = [&] { return print(pagelab::generate(options)); }; });
 }
 
+void add_calibrate(CLI::App& app, CalibrateOptions& options, Command& command) {
+  CLI::App* calibrate =
+      app.add_subcommand("calibrate", "Measure a device; writes the description that a simulated one reads");
+  calibrate->add_option("--out", options.out, "the description to write")->required()->type_name("FILE.toml");
+  calibrate->add_option("--device", options.device, "cpu, cuda or cuda-emulated")->capture_default_str();
+  calibrate
+      ->add_option("--model", options.models,
+                   "a built-in shape or the folder of a checkpoint (default: opt-125m); may be repeated")
+      ->type_name("MODEL");
+  calibrate->add_option("--threads", options.threads, "of the cpu; 0: one per core")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+  calibrate->add_option("--dtype", options.dtype, "of the weights: f32, bf16 (default), f16")
+      ->transform(CLI::Transformer(dtypes));
+  calibrate->add_option("--kv-dtype", options.kv_dtype, "of K and V: f32, bf16 (default), f16")
+      ->transform(CLI::Transformer(dtypes));
+  calibrate->add_option("--block-size", options.block_size, "slots of a KV block")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
+  calibrate->add_option("--rounds", options.rounds, "measurements of each step; 0: 5, with --quick 2")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1000));
+  calibrate->add_flag("--quick", options.quick, "a coarse grid and short contexts: to try the command out");
+  calibrate->callback([&] { command = [&] { return print(pagelab::calibrate(options)); }; });
+}
+
+void add_reproduce(CLI::App& app, ReproduceOptions& options, Command& command, Interrupt& interrupt) {
+  CLI::App* reproduce =
+      app.add_subcommand("reproduce", "Run a paper's figures; leaves CSV files, plots and a page of verdicts");
+  reproduce->add_option("DIR", options.paper, "the paper's folder, such as papers/sosp23-pagedattention")
+      ->required();
+  reproduce->add_option("--figure", options.figures, "only these; may be repeated")->type_name("NAME ...");
+  reproduce->add_option("--seeds", options.seeds, "runs of each point, seeded 1, 2, ...")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 10000));
+  reproduce->add_flag("--quick", options.quick, "a quick look: shorter runs, as the figures say");
+  reproduce->add_option("--out", options.out, "where results go (default: reproduced/PAPER)")
+      ->type_name("DIR");
+  reproduce->add_option("--jobs", options.jobs, "runs at a time; 0: one per core")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+  reproduce->add_flag("--require-claims", options.require_claims, "a claim that fails is an error");
+  reproduce->callback([&] { command = [&] { return reproduce_command(options, interrupt); }; });
+}
+
 int fail(const std::string& text) {
   fmt::print(stderr, "pagelab: error: {}\n", text);
   return error_code;
@@ -165,10 +215,14 @@ int run_cli(int argc, char** argv) {
   Command command;
   RunOptions run;
   GenerateOptions generate;
+  CalibrateOptions calibration;
+  ReproduceOptions reproduce;
   std::string policy;
   add_run(app, run, command, interrupt);
   add_lists(app, policy, command);
   add_generate(app, generate, command);
+  add_calibrate(app, calibration, command);
+  add_reproduce(app, reproduce, command, interrupt);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

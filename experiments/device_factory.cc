@@ -16,6 +16,8 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cuda/ops/make_cuda_ops.h"
 #include "models/checkpoint.h"
+#include "models/device_description.h"
+#include "models/memory_plan.h"
 #include "models/model.h"
 
 namespace pagelab {
@@ -23,6 +25,7 @@ namespace pagelab {
 namespace {
 
 constexpr std::int64_t unlimited = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t most_blocks = std::numeric_limits<BlockId::rep>::max();
 
 /// The number after `key` in a file of lines "key number ..."; -1 if there is none.
 std::int64_t number_in(const char* file, const std::string& key) {
@@ -62,12 +65,6 @@ kernels::DType checkpoint_dtype(const std::string& folder) {
   const auto most = std::ranges::max_element(bytes, {}, [](const auto& entry) { return entry.second; });
   const std::string_view name = most == bytes.end() ? "F32" : most->first;
   return name == "BF16" ? kernels::DType::bf16 : name == "F16" ? kernels::DType::f16 : kernels::DType::f32;
-}
-
-/// The instruction set that the kernels run with: the best of those compiled in and supported.
-std::string simd_target() {
-  const auto targets = static_cast<std::int64_t>(hwy::SupportedTargets()) & std::int64_t{HWY_TARGETS};
-  return hwy::TargetName(targets & -targets);
 }
 
 /// What is the same on every device: the model, its types and the pools that it is to have.
@@ -225,8 +222,90 @@ BuiltDevice make_cuda(const ModelChoice& model, const DeviceChoice& device, std:
 #endif
 }
 
+/// The type of a simulated model's weights: that of the checkpoint if there is more of it than its config.
+kernels::DType simulated_dtype(const ModelChoice& model) {
+  if (model.dtype || find_shape(model.location) != nullptr) {
+    return model.dtype.value_or(kernels::DType::f16);
+  }
+  const bool has_weights =
+      std::ranges::any_of(std::filesystem::directory_iterator(model.location),
+                          [](const auto& entry) { return entry.path().extension() == ".safetensors"; });
+  return has_weights ? checkpoint_dtype(model.location) : kernels::DType::f16;
+}
+
+nlohmann::ordered_json plan_json(const MemoryPlan& plan) {
+  return {{"usable_bytes", plan.usable.value()},
+          {"weight_bytes", plan.weights.value()},
+          {"activation_bytes", plan.activations.value()},
+          {"workspace_bytes", plan.workspace.value()},
+          {"block_bytes", plan.block.value()},
+          {"device_blocks", plan.device_blocks.value()}};
+}
+
+/// The blocks of both pools: those that the experiment gives, or that memory has room for, which is told in
+/// `about`.
+SimPools pools_of(const DeviceChoice& choice, const ModelShape& shape, const MemoryOptions& memory,
+                  nlohmann::ordered_json& about) {
+  SimPools pools{choice.device_blocks, choice.host_blocks};
+  if (pools.device_blocks == Blocks(0)) {
+    const MemoryPlan plan = plan_memory(shape, memory);
+    about["memory_plan_per_gpu"] = plan_json(plan);
+    pools.device_blocks = plan.device_blocks;
+  }
+  if (pools.host_blocks == Blocks(0)) {
+    pools.host_blocks = plan_host_blocks(shape, memory);
+  }
+  if (std::max(pools.device_blocks, pools.host_blocks) > Blocks(most_blocks)) {
+    throw InputError(fmt::format(
+        "memory has room for {} device blocks and {} host blocks; at most {} of each can be addressed",
+        pools.device_blocks.value(), pools.host_blocks.value(), most_blocks));
+  }
+  return pools;
+}
+
+BuiltDevice make_sim(const ModelChoice& model, const DeviceChoice& device, std::uint64_t) {
+  const SimChoice& sim = *device.sim;
+  const ModelShape shape = resolve_shape(model.location);
+  const DeviceDescription description = read_device_description(sim.description);
+  const CostOptions options{.gpus = sim.memory.gpus,
+                            .block_size = device.block_size,
+                            .dtype = simulated_dtype(model),
+                            .kv_dtype = device.kv_dtype,
+                            .host = sim.host,
+                            .padded = sim.padded};
+  MemoryOptions memory = sim.memory;
+  memory.memory_gib = description.memory_gib;
+  memory.block_size = options.block_size;
+  memory.dtype = options.dtype;
+  memory.kv_dtype = options.kv_dtype;
+  nlohmann::ordered_json about = nlohmann::ordered_json::object();
+  auto made =
+      std::make_unique<SimDevice>(description, shape, options, pools_of(device, shape, memory, about));
+  const DeviceCapacity capacity = made->capacity();
+  BuiltDevice built;
+  built.sim_device = made.get();
+  built.vocabulary = shape.vocab;
+  built.provenance = {{"device", device.kind},
+                      {"description", description.name},
+                      {"description_source", description.source},
+                      {"gpus", options.gpus},
+                      {"model", shape.name},
+                      {"weights", "none"},
+                      {"parameters", shape.parameters()},
+                      {"dtype", kernels::name_of(options.dtype)},
+                      {"kv_dtype", kernels::name_of(options.kv_dtype)},
+                      {"block_size", capacity.block_size.value()},
+                      {"block_bytes", capacity.block_bytes.value()},
+                      {"device_blocks", capacity.device_blocks.value()},
+                      {"host_blocks", capacity.host_blocks.value()}};
+  built.provenance.update(about);
+  built.device = std::move(made);
+  return built;
+}
+
 constexpr std::array kinds = {DeviceKind{"cpu", make_cpu}, DeviceKind{"cuda", make_cuda},
-                              DeviceKind{"cuda-emulated", make_cuda_emulated}};
+                              DeviceKind{"cuda-emulated", make_cuda_emulated},
+                              DeviceKind{"sim", make_sim, false}};
 
 }  // namespace
 
@@ -243,6 +322,11 @@ BuiltDevice make_device(const ModelChoice& model, const DeviceChoice& device, st
     names.emplace_back(kind.name);
   }
   throw InputError("device " + unknown_text(device.kind, "kinds", names));
+}
+
+std::string simd_target() {
+  const auto targets = static_cast<std::int64_t>(hwy::SupportedTargets()) & std::int64_t{HWY_TARGETS};
+  return hwy::TargetName(targets & -targets);
 }
 
 Bytes available_memory() {

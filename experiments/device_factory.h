@@ -12,6 +12,7 @@
 #include "core/device.h"
 #include "experiments/experiment.h"
 #include "models/model_device.h"
+#include "models/sim_device.h"
 
 namespace pagelab {
 
@@ -19,6 +20,7 @@ namespace pagelab {
 struct BuiltDevice {
   std::unique_ptr<Device> device;
   const ModelDevice* model_device = nullptr;  ///< the one inside, for its operator times
+  const SimDevice* sim_device = nullptr;      ///< the same of a simulated one, whose time is virtual
   std::int64_t vocabulary = 0;
   nlohmann::ordered_json
       provenance;  ///< model, types, instruction set; no path and nothing of the wall clock
@@ -27,6 +29,7 @@ struct BuiltDevice {
 struct DeviceKind {
   std::string_view name;
   BuiltDevice (*make)(const ModelChoice& model, const DeviceChoice& device, std::uint64_t seed);
+  bool runs_models = true;  ///< rather than simulating that
 };
 
 std::span<const DeviceKind> device_kinds();
@@ -34,6 +37,9 @@ std::span<const DeviceKind> device_kinds();
 /// Makes the device that `device.kind` names. Random weights are drawn from `seed`. Throws InputError if the
 /// model cannot be read, or needs more memory than there is (saying how much and how much there is).
 BuiltDevice make_device(const ModelChoice& model, const DeviceChoice& device, std::uint64_t seed);
+
+/// The instruction set that the cpu kernels run with: the best of those compiled in and supported.
+std::string simd_target();
 
 /// Bytes of memory that can still be used on this machine: what the kernel says is available, less if the
 /// process's control group allows less. The largest number if nothing is known.

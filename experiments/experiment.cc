@@ -96,6 +96,9 @@ DeviceChoice resolve_device(Experiment& out, const ConfigTable& table) {
     device.swap = p.text("swap") == "batched" ? kernels::SwapMode::batched : kernels::SwapMode::per_block;
     device.graphs = p.flag("graphs");
   }
+  if (choice.kind == "sim") {
+    device.sim = sim_choice(p);
+  }
   return device;
 }
 
@@ -124,12 +127,20 @@ Sampling resolve_sampling(const ConfigTable& table, const Parameters& p) {
 
 WorkloadSpec resolve_workload(Experiment& out, const ConfigTable& workload, const ConfigTable& sampling) {
   WorkloadSpec spec;
-  spec.requests = take(out, workload, workload_parameters(), {"lengths", "arrivals"}).integer("requests");
+  const Parameters& own = take(out, workload, workload_parameters(), {"lengths", "arrivals"});
+  spec.requests = own.integer("requests");
+  spec.duration = Seconds(own.real("duration_s"));
+  spec.prefix = Tokens(own.integer("prefix_tokens"));
   spec.lengths = take_kind(out, workload.section("lengths"), length_kinds(), "where lengths come from");
   spec.arrivals = take_kind(out, workload.section("arrivals"), arrival_kinds(), "when requests arrive");
-  if (spec.requests == 0 && spec.lengths.kind != "trace") {
-    workload.fail("requests", fmt::format("must be at least 1 with lengths of kind '{}', which have no end",
-                                          spec.lengths.kind));
+  if (!has_end(spec)) {
+    workload.fail(
+        "requests",
+        fmt::format(
+            "must be at least 1 with lengths of kind '{}', which have no end, {}", spec.lengths.kind,
+            spec.duration > Seconds(0)
+                ? fmt::format("and arrivals of kind '{}', which duration_s does not end", spec.arrivals.kind)
+                : "or else duration_s must be given"));
   }
   const Parameters& p = take(out, sampling, sampling_parameters());
   spec.sampling = resolve_sampling(sampling, p);
@@ -149,7 +160,7 @@ PolicyChoice resolve_policy(Experiment& out, const ConfigTable& table,
   const PolicyInfo& info =
       std::ranges::find(axis.policies, name, [](const PolicyEntry& p) { return p.info.name; })->info;
   specs.insert(specs.end(), info.parameters.begin(), info.parameters.end());
-  return {std::string(axis.name), name, take(out, table, specs)};
+  return {std::string(axis.name), name, info.needs, take(out, table, specs)};
 }
 
 void resolve_policies(Experiment& out, const ConfigTable& table, const PolicyRegistry& registry) {
@@ -206,9 +217,16 @@ Experiment resolve_experiment(const ConfigTable& root, const std::string& name,
   out.device = resolve_device(out, root.section("device"));
   out.step_cost = resolve_clock(out, root.section("clock"));
   out.workload = resolve_workload(out, root.section("workload"), root.section("sampling"));
+  if (out.device.sim && out.workload.sampling.eos && !out.workload.forced_output) {
+    root.section("sampling")
+        .fail("forced_output", "must be true with an 'eos' on a device of kind 'sim', which draws no tokens");
+  }
   resolve_policies(out, root.section("policy"), registry);
   const Parameters& output = take(out, root.section("output"), output_parameters());
-  out.output = {.decisions = output.flag("decisions"), .trace = output.flag("trace")};
+  out.output = {.steps = output.flag("steps"),
+                .requests = output.flag("requests"),
+                .decisions = output.flag("decisions"),
+                .trace = output.flag("trace")};
   return out;
 }
 

@@ -14,6 +14,7 @@
 #include "core/ids.h"
 #include "core/parameters.h"
 #include "core/policy_registry.h"
+#include "experiments/sim_choice.h"
 #include "experiments/workload.h"
 #include "kernels/cuda/ops/make_cuda_ops.h"
 #include "kernels/ops.h"
@@ -25,7 +26,7 @@ namespace pagelab {
 struct ModelChoice {
   std::string location;  ///< a built-in shape, or the folder of a checkpoint
   bool is_path = false;
-  std::optional<kernels::DType> dtype;  ///< of the weights; none: the checkpoint's, bf16 for random weights
+  std::optional<kernels::DType> dtype;  ///< of the weights; none: the device's choice
 };
 
 /// [device]
@@ -38,17 +39,21 @@ struct DeviceChoice {
   kernels::DType kv_dtype = kernels::DType::bf16;
   kernels::SwapMode swap = kernels::SwapMode::batched;  ///< of a CUDA device
   bool graphs = false;                                  ///< of a CUDA device
+  std::optional<SimChoice> sim{};                       ///< of a simulated device
 };
 
 /// [policy.AXIS]
 struct PolicyChoice {
   std::string axis;
   std::string name;
+  std::string needs;  ///< as PolicyInfo says: "oracle", or nothing
   Parameters parameters;
 };
 
 /// [output]
 struct OutputChoice {
+  bool steps = true;
+  bool requests = true;
   bool decisions = false;
   bool trace = true;
 };
@@ -58,7 +63,7 @@ struct Experiment {
   std::uint64_t seed = 0;
   ModelChoice model;
   DeviceChoice device;
-  std::optional<StepCost> step_cost;  ///< of the virtual clock; none: real time
+  std::optional<StepCost> step_cost;  ///< of the virtual clock; none: the device's own time
   WorkloadSpec workload;
   std::vector<PolicyChoice> policies;  ///< one per axis, in the registry's order
   OutputChoice output;

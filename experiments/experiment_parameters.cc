@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "experiments/sim_choice.h"
 #include "models/shape.h"
 
 namespace pagelab {
@@ -89,7 +90,7 @@ std::vector<ParameterSpec> model_parameters() {
            .path = true},
           {.name = "dtype",
            .default_value = "auto",
-           .help = "of the weights; auto: the checkpoint's, bf16 for random weights",
+           .help = "of the weights; auto: the checkpoint's, bf16 for random weights, f16 for simulated ones",
            .choices = {"auto", "f32", "bf16", "f16"}}};
 }
 
@@ -110,7 +111,8 @@ const std::vector<DeviceParameters>& device_parameters() {
         .name = "graphs", .default_value = false, .help = "replay steps of the same shape as a CUDA graph"};
     return std::vector<DeviceParameters>{{"cpu", pool_parameters({threads})},
                                          {"cuda", pool_parameters({swap, graphs})},
-                                         {"cuda-emulated", pool_parameters({swap, graphs})}};
+                                         {"cuda-emulated", pool_parameters({swap, graphs})},
+                                         {"sim", sim_parameters()}};
   }();
   return kinds;
 }
@@ -119,9 +121,21 @@ std::vector<ParameterSpec> workload_parameters() {
   return {{.name = "requests",
            .default_value = 0,
            .unit = "requests",
-           .help = "at most; 0: the whole trace",
+           .help = "at most; 0: until the trace or duration_s ends",
            .minimum = 0,
-           .maximum = kMostInt32}};
+           .maximum = kMostInt32},
+          {.name = "duration_s",
+           .default_value = 0.0,
+           .unit = "s",
+           .help = "requests arrive before this time only; 0: no limit",
+           .minimum = 0,
+           .maximum = 1e9},
+          {.name = "prefix_tokens",
+           .default_value = 0,
+           .unit = "tokens",
+           .help = "first tokens of every prompt, the same for all, ahead of its own length",
+           .minimum = 0,
+           .maximum = 1e6}};
 }
 
 std::vector<ParameterSpec> sampling_parameters() {
@@ -167,14 +181,16 @@ std::vector<ParameterSpec> sampling_parameters() {
 }
 
 std::vector<ParameterSpec> output_parameters() {
-  return {{.name = "decisions", .default_value = false, .help = "write decisions.jsonl"},
+  return {{.name = "steps", .default_value = true, .help = "write steps.csv"},
+          {.name = "requests", .default_value = true, .help = "write requests.csv"},
+          {.name = "decisions", .default_value = false, .help = "write decisions.jsonl"},
           {.name = "trace", .default_value = true, .help = "write trace.json, a Chrome/Perfetto timeline"}};
 }
 
 const std::vector<ClockKind>& clock_kinds() {
   // The defaults are of the order of opt-125m in bf16 on two cores; they stand for no measured machine.
   static const std::vector<ClockKind> kinds = {
-      {"real", {}},
+      {"real", {}},  // of a simulated device: the time that its cost model gives
       {"virtual",
        {cost("step_s", 0.008, "s", "of every step"),
         cost("prefill_token_s", 0.0005, "s/token", "of each token computed in a prefill"),

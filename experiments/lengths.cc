@@ -2,42 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <cmath>
-#include <limits>
-#include <numeric>
 
 #include "core/random.h"
-#include "experiments/trace.h"
+#include "experiments/length_parameters.h"
+#include "experiments/trace_lengths.h"
 
 namespace pagelab {
 namespace {
-
-constexpr std::int64_t kLongest = std::numeric_limits<std::int32_t>::max();
-
-ParameterSpec length(std::string name, std::int64_t standard, std::string help) {
-  return {.name = std::move(name),
-          .default_value = standard,
-          .unit = "tokens",
-          .help = std::move(help),
-          .minimum = 1,
-          .maximum = kLongest};
-}
-
-/// A bound on a trace's lengths: 0 is none.
-ParameterSpec bound(std::string name, std::string help) {
-  ParameterSpec spec = length(std::move(name), 0, std::move(help));
-  spec.minimum = 0;
-  return spec;
-}
-
-ParameterSpec scale_spec() {
-  return {.name = "scale",
-          .default_value = 1.0,
-          .help = "factor on prompt and output lengths, rounded up to at least 1 token",
-          .maximum = 1e6,
-          .above = 0};
-}
 
 /// Lengths drawn one request after another from the stream "lengths".
 class DrawnLengths : public LengthSource {
@@ -188,96 +160,6 @@ class HistogramLengths final : public DrawnLengths {
   double scale_;
 };
 
-class TraceLengths final : public LengthSource {
- public:
-  /// Reads the trace once, up to the last row needed, so that its errors come before the run and its length
-  /// is known.
-  TraceLengths(const KindChoice& choice, const LengthContext& context)
-      : options_(options_of(choice.parameters)),
-        offset_(choice.parameters.integer("offset")),
-        scale_(choice.parameters.real("scale")),
-        block_tokens_(choice.parameters.integer("block_tokens")) {
-    survey(context.requests);
-    if (total_ == 0) {
-      throw InputError(fmt::format("{}: no row is left after offset = {} and the bounds on lengths",
-                                   options_.file, offset_));
-    }
-    open();
-  }
-
-  RequestShape next() override {
-    TraceRow row;
-    if (!reader_->next(row)) {
-      throw InputError(fmt::format("{}: the file changed while it was read", options_.file));
-    }
-    RequestShape shape;
-    shape.prompt = scaled(row.prompt, scale_);
-    shape.output = scaled(row.output, scale_);
-    shape.stamp = row.time;
-    shape.blocks = std::move(row.blocks);
-    // Both are rounded up, so the scaled prompt never needs more blocks than it has ids.
-    shape.block_tokens = scaled(Tokens(block_tokens_), scale_);
-    return shape;
-  }
-  std::optional<std::int64_t> total() const override { return total_; }
-  bool has_stamps() const override { return has_stamps_; }
-
- private:
-  static TraceOptions options_of(const Parameters& p) {
-    return {.file = p.text("file"),
-            .format = p.text("format"),
-            .prompt_column = p.text("prompt_column"),
-            .output_column = p.text("output_column"),
-            .time_column = p.text("time_column"),
-            .min_prompt = p.integer("min_prompt"),
-            .max_prompt = p.integer("max_prompt"),
-            .min_output = p.integer("min_output"),
-            .max_output = p.integer("max_output"),
-            .max_total = p.integer("max_total")};
-  }
-
-  void open() {
-    reader_.emplace(options_);
-    TraceRow row;
-    for (std::int64_t i = 0; i < offset_ && reader_->next(row); ++i) {
-    }
-  }
-
-  void survey(std::int64_t requests) {
-    open();
-    std::vector<std::int64_t> sizes = {
-        16, 512};  // of the block ids in use: this lab's derived traces, Mooncake's
-    if (block_tokens_ > 0) {
-      sizes = {block_tokens_};
-    }
-    TraceRow row;
-    while ((requests == 0 || total_ < requests) && reader_->next(row)) {
-      ++total_;
-      has_stamps_ = has_stamps_ && row.time.has_value();
-      if (!row.blocks.empty()) {
-        std::erase_if(sizes, [&](std::int64_t size) {
-          const Blocks needed = blocks_for(row.prompt, Tokens(size));
-          return needed.value() != static_cast<std::int64_t>(row.blocks.size());
-        });
-      }
-      if (sizes.empty()) {
-        throw InputError(fmt::format("{}: {} block ids do not fit a prompt of {} tokens{}; set block_tokens",
-                                     reader_->place(), row.blocks.size(), row.prompt.value(),
-                                     block_tokens_ > 0 ? fmt::format(" at {} a block", block_tokens_) : ""));
-      }
-    }
-    block_tokens_ = sizes.back();
-  }
-
-  TraceOptions options_;
-  std::int64_t offset_;
-  double scale_;
-  std::int64_t block_tokens_;
-  std::optional<TraceReader> reader_;
-  std::int64_t total_ = 0;
-  bool has_stamps_ = true;
-};
-
 template <class Source>
 std::unique_ptr<LengthSource> make(const KindChoice& choice, LengthContext context) {
   return std::make_unique<Source>(choice, context);
@@ -290,7 +172,7 @@ std::vector<ParameterSpec> histogram_parameters() {
                          .unit = unit,
                          .help = help,
                          .minimum = minimum,
-                         .maximum = minimum == 0 ? 1e12 : static_cast<double>(kLongest),
+                         .maximum = minimum == 0 ? 1e12 : static_cast<double>(longest_length),
                          .required = true};
   };
   return {
@@ -298,36 +180,8 @@ std::vector<ParameterSpec> histogram_parameters() {
       list("prompt_counts", "", "requests in each bin", 0),
       list("output_edges", "tokens", "lower edges of the bins, and the end of the last one (exclusive)", 1),
       list("output_counts", "", "requests in each bin", 0),
-      bound("max_total", "pairs with a longer prompt + output are drawn again, before scaling; 0: none"),
+      bound_spec("max_total", "pairs with a longer prompt + output are drawn again, before scaling; 0: none"),
       scale_spec()};
-}
-
-std::vector<ParameterSpec> trace_parameters() {
-  ParameterSpec offset = bound("offset", "rows passed over first");
-  offset.unit = "rows";
-  return {{.name = "file",
-           .default_value = "",
-           .help = "the trace; may be xz-compressed",
-           .required = true,
-           .path = true},
-          {.name = "format", .default_value = "auto", .help = "how to read it", .choices = trace_formats()},
-          {.name = "prompt_column",
-           .default_value = "",
-           .help = "CSV column of prompt lengths; empty: the format's"},
-          {.name = "output_column",
-           .default_value = "",
-           .help = "CSV column of output lengths; empty: the format's"},
-          {.name = "time_column",
-           .default_value = "",
-           .help = "CSV column of arrival times; empty: the format's"},
-          scale_spec(),
-          bound("min_prompt", "rows with shorter prompts are passed over, before scaling"),
-          bound("max_prompt", "rows with longer prompts are passed over, before scaling; 0: none"),
-          bound("min_output", "rows with shorter outputs are passed over, before scaling"),
-          bound("max_output", "rows with longer outputs are passed over, before scaling; 0: none"),
-          bound("max_total", "rows with a longer prompt + output are passed over, before scaling; 0: none"),
-          offset,
-          bound("block_tokens", "prompt tokens that one of hash_ids covers; 0: 16 or 512, whichever fits")};
 }
 
 ParameterSpec cv_spec(std::string name) {
@@ -343,7 +197,7 @@ ParameterSpec mean_spec(std::string name, double standard) {
           .default_value = standard,
           .unit = "tokens",
           .help = "before rounding and the maximum",
-          .maximum = kLongest,
+          .maximum = static_cast<double>(longest_length),
           .above = 0};
 }
 
@@ -351,28 +205,28 @@ ParameterSpec mean_spec(std::string name, double standard) {
 
 Tokens scaled(Tokens length, double scale) {
   const double value = std::ceil(static_cast<double>(length.value()) * scale - 1e-9);
-  return Tokens(static_cast<std::int64_t>(std::clamp(value, 1.0, static_cast<double>(kLongest))));
+  return Tokens(static_cast<std::int64_t>(std::clamp(value, 1.0, static_cast<double>(longest_length))));
 }
 
 const std::vector<Kind<LengthSource, LengthContext>>& length_kinds() {
   static const std::vector<Kind<LengthSource, LengthContext>> kinds = {
       {"fixed",
        "every request alike",
-       {length("prompt", 128, "prompt length"), length("output", 128, "output length")},
+       {length_spec("prompt", 128, "prompt length"), length_spec("output", 128, "output length")},
        make<FixedLengths>},
       {"uniform",
        "uniform between two lengths, both included",
-       {length("prompt_min", 1, "shortest prompt"), length("prompt_max", 256, "longest prompt"),
-        length("output_min", 1, "shortest output"), length("output_max", 256, "longest output")},
+       {length_spec("prompt_min", 1, "shortest prompt"), length_spec("prompt_max", 256, "longest prompt"),
+        length_spec("output_min", 1, "shortest output"), length_spec("output_max", 256, "longest output")},
        make<IndependentLengths<Uniform>>},
       {"lognormal",
        "lognormal with a mean and a coefficient of variation",
        {mean_spec("prompt_mean", 160), cv_spec("prompt_cv"),
-        length("prompt_max", 1024, "longer ones become this"), mean_spec("output_mean", 160),
-        cv_spec("output_cv"), length("output_max", 1024, "longer ones become this")},
+        length_spec("prompt_max", 1024, "longer ones become this"), mean_spec("output_mean", 160),
+        cv_spec("output_cv"), length_spec("output_max", 1024, "longer ones become this")},
        make<IndependentLengths<Lognormal>>},
       {"histogram", "from integer counts of bins", histogram_parameters(), make<HistogramLengths>},
-      {"trace", "from a file of request lengths", trace_parameters(), make<TraceLengths>},
+      {"trace", "from a file of request lengths", trace_length_parameters(), make<TraceLengths>},
   };
   return kinds;
 }

@@ -30,6 +30,11 @@ class LengthSource {
   virtual std::optional<std::int64_t> total() const { return std::nullopt; }
   /// Whether every request has a stamp.
   virtual bool has_stamps() const { return false; }
+  /// That of the request with this number, from 0; none past the last one, or without stamps.
+  virtual std::optional<Seconds> stamp(std::int64_t request) const {
+    (void)request;
+    return std::nullopt;
+  }
 };
 
 /// What every length source is made with.

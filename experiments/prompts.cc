@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::uint32_t kByRequest = 0;
 constexpr std::uint32_t kByBlock = 1;
+constexpr std::uint32_t kShared = 2;
 
 }  // namespace
 
@@ -18,10 +19,12 @@ PromptSource::PromptSource(std::uint64_t seed, std::int64_t vocabulary)
   PAGELAB_INVARIANT(vocabulary > 0 && vocabulary <= INT32_MAX, "a vocabulary of int32 token ids");
 }
 
-std::vector<TokenId> PromptSource::make(RequestId request, const RequestShape& shape) const {
-  std::vector<TokenId> tokens(static_cast<std::size_t>(shape.prompt.value()));
+std::vector<TokenId> PromptSource::make(RequestId request, const RequestShape& shape, Tokens shared) const {
+  std::vector<TokenId> tokens(static_cast<std::size_t>((shared + shape.prompt).value()));
+  fill(kShared, 0, tokens.data(), shared.value());
+  TokenId* const own = tokens.data() + shared.value();
   if (shape.blocks.empty()) {
-    fill(kByRequest, static_cast<std::uint64_t>(request.value()), tokens.data(), shape.prompt.value());
+    fill(kByRequest, static_cast<std::uint64_t>(request.value()), own, shape.prompt.value());
     return tokens;
   }
   std::int64_t done = 0;
@@ -30,7 +33,7 @@ std::vector<TokenId> PromptSource::make(RequestId request, const RequestShape& s
     if (count <= 0) {
       break;
     }
-    fill(kByBlock, id, tokens.data() + done, count);
+    fill(kByBlock, id, own + done, count);
     done += count;
   }
   PAGELAB_INVARIANT(done == shape.prompt.value(), "block ids cover the prompt");

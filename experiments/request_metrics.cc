@@ -9,12 +9,11 @@ namespace {
 constexpr std::uint64_t fnv_offset = 14695981039346656037u;
 constexpr std::uint64_t fnv_prime = 1099511628211u;
 
-/// The bytes of the ids, lowest first; each sequence ends with an id that no vocabulary has.
+/// One step per id, not per byte: as good for telling outputs apart, and four times as fast. Each sequence
+/// ends with an id that no vocabulary has.
 void hash(std::uint64_t& state, const std::vector<TokenId>& tokens) {
   const auto mix = [&state](TokenId token) {
-    for (int shift = 0; shift < 32; shift += 8) {
-      state = (state ^ ((static_cast<std::uint32_t>(token) >> shift) & 0xff)) * fnv_prime;
-    }
+    state = (state ^ static_cast<std::uint32_t>(token)) * fnv_prime;
   };
   for (const TokenId token : tokens) {
     mix(token);
@@ -22,27 +21,36 @@ void hash(std::uint64_t& state, const std::vector<TokenId>& tokens) {
   mix(-1);
 }
 
+/// Calls `use` with the output of each sequence, the finished ones first.
+template <class Use>
+void for_each_output(const SequenceGroup& group, Use use) {
+  for (const FinishedSequence& sequence : group.done) {
+    use(sequence.output);
+  }
+  for (const Sequence& sequence : group.live) {
+    use(sequence.output);
+  }
+}
+
 }  // namespace
+
+std::uint64_t output_hash(const SequenceGroup& group) {
+  std::uint64_t state = fnv_offset;
+  for_each_output(group, [&state](const std::vector<TokenId>& output) { hash(state, output); });
+  return state;
+}
 
 RequestMetrics metrics_of(const SequenceGroup& group) {
   RequestMetrics metrics;
-  metrics.output_hash = fnv_offset;
   std::size_t longest = 0;
   const double latency = (group.finished - group.request.arrival).value();
   double normalized = 0;
-  const auto count = [&](const std::vector<TokenId>& output) {
+  for_each_output(group, [&](const std::vector<TokenId>& output) {
     metrics.output_tokens += Tokens(static_cast<std::int64_t>(output.size()));
     ++metrics.sequences;
     longest = std::max(longest, output.size());
-    hash(metrics.output_hash, output);
     normalized += output.empty() ? 0 : latency / static_cast<double>(output.size());
-  };
-  for (const FinishedSequence& sequence : group.done) {
-    count(sequence.output);
-  }
-  for (const Sequence& sequence : group.live) {
-    count(sequence.output);
-  }
+  });
   if (group.first_token >= Seconds(0)) {
     metrics.ttft_s = (group.first_token - group.request.arrival).value();
   }

@@ -1,4 +1,4 @@
-// RequestMetrics: what is said of one request when it has ended: its counts, latencies and a hash of its
+// RequestMetrics: what is said of one request when it has ended: its counts and latencies; and a hash of its
 // tokens. Computed from the group alone; used for requests.csv and for the summary, so that both say the
 // same.
 #pragma once
@@ -13,7 +13,6 @@ namespace pagelab {
 struct RequestMetrics {
   Tokens output_tokens;  ///< over all sequences
   std::int32_t sequences = 0;
-  std::uint64_t output_hash = 0;  ///< FNV-1a, 64 bits, over the output ids of all sequences in order
 
   // None where the request has not come that far.
   std::optional<double> latency_s;             ///< arrival to the end of its last sequence
@@ -25,5 +24,8 @@ struct RequestMetrics {
 
 /// Of a group in any state; sequences that are not finished count with the tokens they have.
 RequestMetrics metrics_of(const SequenceGroup& group);
+
+/// FNV-1a, 64 bits, over the output ids of all sequences in order, an id at a time.
+std::uint64_t output_hash(const SequenceGroup& group);
 
 }  // namespace pagelab

@@ -24,7 +24,7 @@ constexpr CsvColumn request_columns[] = {
     {"preempt_swap", "integer", "", "times it was preempted by swapping"},
     {"tokens_recomputed", "integer", "tokens", "computed again after preemption"},
     {"output_hash", "text", "",
-     "FNV-1a (64 bits) over the output ids of a finished request: equal iff tokens are"},
+     "FNV-1a (64 bits, an id at a time) over the output of a finished request: equal if the tokens are"},
     {"normalized_latency_s", "real", "s/token",
      "mean over its sequences of end-to-end latency / output length"},
     {"ttft_s", "real", "s", "time to first token, from arrival"},
@@ -65,9 +65,11 @@ void RequestsCsv::add(const SequenceGroup& group, const RequestMetrics& metrics)
   row.integer(prompt_tokens(request)).integer(metrics.output_tokens.value()).integer(metrics.sequences);
   row.text(finished ? "finished" : "unfinished");
   row.integer(group.preempted_recompute).integer(group.preempted_swap).integer(group.recomputed.value());
-  char hash[17];
-  fmt::format_to_n(hash, 16, "{:016x}", metrics.output_hash);
-  row.text(finished ? std::string_view(hash, 16) : std::string_view());
+  char hash[16] = {};
+  if (finished) {
+    fmt::format_to_n(hash, sizeof hash, "{:016x}", output_hash(group));
+  }
+  row.text(std::string_view(hash, finished ? sizeof hash : 0));
   optional_real(row, metrics.normalized_latency_s);
   optional_real(row, metrics.ttft_s);
   optional_real(row, metrics.tpot_s);

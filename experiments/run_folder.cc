@@ -39,9 +39,13 @@ Json columns_json(std::span<const CsvColumn> columns) {
 RunFolder::RunFolder(const fs::path& folder, Options options)
     : folder_(created(folder)),
       provenance_(std::move(options.provenance)),
-      summary_(folder / "summary.json", summary_bytes),
-      steps_(folder / "steps.csv"),
-      requests_(folder / "requests.csv") {
+      summary_(folder / "summary.json", summary_bytes) {
+  if (options.steps) {
+    steps_.emplace(folder / "steps.csv");
+  }
+  if (options.requests) {
+    requests_.emplace(folder / "requests.csv");
+  }
   if (options.decisions) {
     decisions_.emplace(folder / "decisions.jsonl");
   }
@@ -53,8 +57,11 @@ RunFolder::RunFolder(const fs::path& folder, Options options)
 }
 
 void RunFolder::on_step(const StepRecord& record, std::span<const Decision> decisions) {
-  steps_.add(record);
+  check_ledger(record);
   statistics_.on_step(record);
+  if (steps_) {
+    steps_->add(record);
+  }
   if (decisions_) {
     decisions_->add(record, decisions);
   }
@@ -66,7 +73,9 @@ void RunFolder::on_step(const StepRecord& record, std::span<const Decision> deci
 void RunFolder::on_finish(const SequenceGroup& group) {
   const RequestMetrics metrics = metrics_of(group);
   statistics_.on_finish(metrics);
-  requests_.add(group, metrics);
+  if (requests_) {
+    requests_->add(group, metrics);
+  }
   if (timeline_) {
     timeline_->on_finish(group);
   }
@@ -74,12 +83,16 @@ void RunFolder::on_finish(const SequenceGroup& group) {
 
 void RunFolder::on_refuse(const Request& request, Seconds, const std::string& why) {
   statistics_.on_refuse();
-  requests_.add_refused(request, why);
+  if (requests_) {
+    requests_->add_refused(request, why);
+  }
 }
 
 void RunFolder::on_unfinished(const SequenceGroup& group, Seconds now) {
   statistics_.on_unfinished();
-  requests_.add(group, metrics_of(group));
+  if (requests_) {
+    requests_->add(group, metrics_of(group));
+  }
   if (timeline_) {
     timeline_->on_unfinished(group, now);
   }
@@ -100,8 +113,12 @@ Json RunFolder::finish(RunEnd end) {
       }
     }
   };
-  attempt([&] { steps_.complete(); });
-  attempt([&] { requests_.complete(); });
+  if (steps_) {
+    attempt([&] { steps_->complete(); });
+  }
+  if (requests_) {
+    attempt([&] { requests_->complete(); });
+  }
   if (decisions_) {
     attempt([&] { decisions_->complete(); });
   }
@@ -126,6 +143,7 @@ Json schema_json() {
       {"notes",
        {{"summary.json",
          "over_time: averages weighted by the steps' durations; over_steps: every step counts the same. "
+         "running_groups.mean and sharing_saving are over time. "
          "Percentiles "
          "interpolate linearly between the closest ranks. Throughput is over duration_s, from the start of "
          "the run "

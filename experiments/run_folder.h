@@ -24,6 +24,8 @@ namespace pagelab {
 class RunFolder final : public Recorder {
  public:
   struct Options {
+    bool steps = true;                                                     ///< write steps.csv
+    bool requests = true;                                                  ///< write requests.csv
     bool decisions = false;                                                ///< write decisions.jsonl
     bool trace = true;                                                     ///< write trace.json
     std::string experiment_toml{};                                         ///< the content of experiment.toml
@@ -33,7 +35,7 @@ class RunFolder final : public Recorder {
   /// Creates the folder and its files. Throws OutputError; requires that the folder is absent or empty.
   RunFolder(const std::filesystem::path& folder, Options options);
 
-  /// Throw LedgerError and OutputError; the run should then end with finish().
+  /// Throw LedgerError (steps.csv or not) and OutputError; the run should then end with finish().
   void on_step(const StepRecord& record, std::span<const Decision> decisions) override;
   void on_finish(const SequenceGroup& group) override;
   void on_refuse(const Request& request, Seconds now, const std::string& why) override;
@@ -51,8 +53,8 @@ class RunFolder final : public Recorder {
   std::filesystem::path folder_;
   nlohmann::ordered_json provenance_;
   OutputFile summary_;
-  StepsCsv steps_;
-  RequestsCsv requests_;
+  std::optional<StepsCsv> steps_;
+  std::optional<RequestsCsv> requests_;
   std::optional<DecisionLog> decisions_;
   std::optional<Timeline> timeline_;
   RunStatistics statistics_;

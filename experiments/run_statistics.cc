@@ -52,6 +52,9 @@ void RunStatistics::on_step(const StepRecord& record) {
   running_seconds_ += record.running * duration;
   physical_seconds_ += static_cast<double>(record.blocks_physical.value()) * duration;
   logical_seconds_ += static_cast<double>(record.blocks_logical.value()) * duration;
+  running_steps_ += record.running;
+  physical_steps_ += record.blocks_physical;
+  logical_steps_ += record.blocks_logical;
   ++steps;
   max_running = std::max(max_running, record.running);
   busy_s += duration;
@@ -86,11 +89,19 @@ std::array<double, 6> RunStatistics::shares_over_time() const {
 std::array<double, 6> RunStatistics::shares_over_steps() const {
   return divided(share_steps_, static_cast<double>(steps));
 }
-double RunStatistics::mean_running() const {
+double RunStatistics::running_over_time() const {
   return busy_s > 0 ? running_seconds_ / busy_s : 0;
 }
-double RunStatistics::sharing_saving() const {
+double RunStatistics::running_over_steps() const {
+  return steps > 0 ? static_cast<double>(running_steps_) / static_cast<double>(steps) : 0;
+}
+double RunStatistics::sharing_saving_over_time() const {
   return logical_seconds_ > 0 ? 1 - physical_seconds_ / logical_seconds_ : 0;
+}
+double RunStatistics::sharing_saving_over_steps() const {
+  return logical_steps_ > Blocks(0)
+             ? 1 - static_cast<double>(physical_steps_.value()) / static_cast<double>(logical_steps_.value())
+             : 0;
 }
 
 }  // namespace pagelab

@@ -34,9 +34,12 @@ class RunStatistics {
   // Shares of the pool in each slot state, averaged; 0 before the first step.
   std::array<double, 6> shares_over_time() const;
   std::array<double, 6> shares_over_steps() const;
-  double mean_running() const;
-  /// 1 - physical / logical blocks, each summed over time (PagedAttention paper, section 6.3).
-  double sharing_saving() const;
+  /// Groups that held blocks, averaged.
+  double running_over_time() const;
+  double running_over_steps() const;
+  /// 1 - physical / logical blocks, each summed over time or over steps (PagedAttention paper, section 6.3).
+  double sharing_saving_over_time() const;
+  double sharing_saving_over_steps() const;
 
   std::int64_t steps = 0, finished = 0, refused = 0, unfinished = 0;
   std::int32_t max_running = 0;
@@ -52,6 +55,8 @@ class RunStatistics {
   std::array<double, 6> share_seconds_{};
   std::array<double, 6> share_steps_{};
   double running_seconds_ = 0, physical_seconds_ = 0, logical_seconds_ = 0;
+  std::int64_t running_steps_ = 0;
+  Blocks physical_steps_, logical_steps_;
 };
 
 }  // namespace pagelab

@@ -1,5 +1,5 @@
-// steps.csv: one row per step of the engine, with the ledger of the device pool. It checks the ledger of
-// every row itself: a file that exists adds up. It owns the file and nothing else.
+// steps.csv: one row per step of the engine, with the ledger of the device pool. Whoever adds a row has
+// checked its ledger: a file that exists adds up. It owns the file and nothing else.
 #pragma once
 
 #include <filesystem>
@@ -25,7 +25,7 @@ class StepsCsv {
 
   explicit StepsCsv(const std::filesystem::path& path) : table_(path, columns()) {}
 
-  /// Appends a row. Throws LedgerError (before anything is written) and OutputError.
+  /// Appends a row, which check_ledger() has accepted. Throws OutputError.
   void add(const StepRecord& record);
   void complete() { table_.complete(); }
 

@@ -72,8 +72,11 @@ Json summary_json(RunStatistics& statistics, const RunEnd& end, const Json& prov
   json["latency_s"] = to_json(statistics.latency_s);
   json["memory_shares"] = {{"over_time", shares_json(statistics.shares_over_time())},
                            {"over_steps", shares_json(statistics.shares_over_steps())}};
-  json["running_groups"] = {{"mean", statistics.mean_running()}, {"max", statistics.max_running}};
-  json["sharing_saving"] = statistics.sharing_saving();
+  json["running_groups"] = {{"mean", statistics.running_over_time()},
+                            {"mean_over_steps", statistics.running_over_steps()},
+                            {"max", statistics.max_running}};
+  json["sharing_saving"] = statistics.sharing_saving_over_time();
+  json["sharing_saving_over_steps"] = statistics.sharing_saving_over_steps();
   json["preemptions"] = {{"recompute", statistics.preempt_recompute}, {"swap", statistics.preempt_swap}};
   json["blocks_copied"] = statistics.copied.value();
   json["bytes_swapped"] = {{"in", statistics.swapped_in.value()}, {"out", statistics.swapped_out.value()}};

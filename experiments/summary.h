@@ -14,7 +14,7 @@ namespace pagelab {
 struct RunEnd {
   bool complete = true;
   std::string reason{};                       ///< why it is not complete
-  nlohmann::ordered_json operator_seconds{};  ///< measured, by kind of operation; null in virtual time
+  nlohmann::ordered_json operator_seconds{};  ///< measured or modelled, by kind of operation; null with a linear cost
 };
 
 /// `provenance` becomes its last member. Sorts the statistics' lists.

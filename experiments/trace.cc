@@ -13,9 +13,10 @@ bool is_blank(const std::string& line) {
 }
 
 /// Zero tokens are an error unless a minimum leaves the row out.
-void check_length(const char* what, Tokens length, std::int64_t minimum, const std::string& place) {
+void check_length(const char* what, Tokens length, std::int64_t minimum, const LineReader& at) {
   if (length.value() == 0 && minimum < 1) {
-    throw InputError(fmt::format("{}: {} of 0 tokens; min_{} = 1 passes over such rows", place, what, what));
+    throw InputError(
+        fmt::format("{}: {} of 0 tokens; min_{} = 1 passes over such rows", at.place(), what, what));
   }
 }
 
@@ -30,7 +31,7 @@ TraceReader::TraceReader(const TraceOptions& options) : options_(options), lines
       line_.erase(0, 3);
     }
   } while (is_blank(line_));
-  parser_ = make_trace_parser(options_, line_, lines_.place());
+  parser_ = make_trace_parser(options_, line_, lines_);
   at_row_ = !parser_->has_header();
 }
 
@@ -45,14 +46,14 @@ bool TraceReader::next(TraceRow& row) {
     if (is_blank(line_)) {
       continue;
     }
-    parser_->parse(line_, place(), row);
+    parser_->parse(line_, lines_, row);
     if (row.time && last_time_ && *row.time < *last_time_) {
       throw InputError(
           fmt::format("{}: the time goes back by {} s", place(), (*last_time_ - *row.time).value()));
     }
     last_time_ = row.time;
-    check_length("prompt", row.prompt, options_.min_prompt, place());
-    check_length("output", row.output, options_.min_output, place());
+    check_length("prompt", row.prompt, options_.min_prompt, lines_);
+    check_length("output", row.output, options_.min_output, lines_);
     if (passes(row)) {
       return true;
     }

@@ -63,10 +63,10 @@ std::optional<Number> number(std::string_view text) {
 }
 
 Tokens check_tokens(std::optional<std::int64_t> value, std::string_view text, std::string_view column,
-                    const std::string& place) {
+                    const LineReader& at) {
   if (!value || *value < 0 || *value > kLongest) {
-    throw InputError(fmt::format("{}: {} is '{}'; it must be a whole number of tokens from 1 to {}", place,
-                                 column, text.substr(0, 40), kLongest));
+    throw InputError(fmt::format("{}: {} is '{}'; it must be a whole number of tokens from 1 to {}",
+                                 at.place(), column, text.substr(0, 40), kLongest));
   }
   return Tokens(*value);
 }
@@ -117,15 +117,15 @@ std::optional<std::int64_t> date_time(std::string_view text) {
 class TimeLine {
  public:
   /// A date and time, or seconds.
-  Seconds read(std::string_view text, std::string_view column, const std::string& place) {
+  Seconds read(std::string_view text, std::string_view column, const LineReader& at) {
     if (const auto nanoseconds = date_time(text)) {
       first_date_ = first_date_.value_or(*nanoseconds);
       return Seconds(static_cast<double>(*nanoseconds - *first_date_) * 1e-9);
     }
     const auto seconds = number<double>(text);
     if (!seconds || !std::isfinite(*seconds)) {
-      throw InputError(fmt::format("{}: {} is '{}'; it must be seconds or a date and time", place, column,
-                                   text.substr(0, 40)));
+      throw InputError(fmt::format("{}: {} is '{}'; it must be seconds or a date and time", at.place(),
+                                   column, text.substr(0, 40)));
     }
     return from_first(*seconds);
   }
@@ -142,27 +142,27 @@ class TimeLine {
 class CsvParser final : public TraceReader::Parser {
  public:
   CsvParser(const CsvFormat& format, const TraceOptions& options, std::string_view header,
-            const std::string& place) {
+            const LineReader& at) {
     std::vector<std::string_view> fields;
     split(header, fields);
     columns_.assign(fields.begin(), fields.end());
-    prompt_ = required(options.prompt_column, format.prompt, place);
-    output_ = required(options.output_column, format.output, place);
-    time_ = options.time_column.empty() ? find(format.time) : required(options.time_column, {}, place);
+    prompt_ = required(options.prompt_column, format.prompt, at);
+    output_ = required(options.output_column, format.output, at);
+    time_ = options.time_column.empty() ? find(format.time) : required(options.time_column, {}, at);
   }
   bool has_header() const override { return true; }
 
-  void parse(std::string_view line, const std::string& place, TraceRow& row) override {
+  void parse(std::string_view line, const LineReader& at, TraceRow& row) override {
     split(line, fields_);
     if (fields_.size() != columns_.size()) {
-      throw InputError(fmt::format("{}: {} fields, but the header names {} columns", place, fields_.size(),
-                                   columns_.size()));
+      throw InputError(fmt::format("{}: {} fields, but the header names {} columns", at.place(),
+                                   fields_.size(), columns_.size()));
     }
-    row.prompt = tokens(prompt_, place);
-    row.output = tokens(output_, place);
+    row.prompt = tokens(prompt_, at);
+    row.output = tokens(output_, at);
     row.time.reset();
     if (time_) {
-      row.time = times_.read(fields_[*time_], columns_[*time_], place);
+      row.time = times_.read(fields_[*time_], columns_[*time_], at);
     }
     row.blocks.clear();
   }
@@ -173,17 +173,17 @@ class CsvParser final : public TraceReader::Parser {
     return column == columns_.end() ? std::nullopt
                                     : std::optional(static_cast<std::size_t>(column - columns_.begin()));
   }
-  std::size_t required(std::string_view given, std::string_view standard, const std::string& place) const {
+  std::size_t required(std::string_view given, std::string_view standard, const LineReader& at) const {
     const std::string_view name = given.empty() ? standard : given;
     const auto column = find(name);
     if (!column) {
-      throw InputError(fmt::format("{}: column '{}' is missing; {}", place, name,
+      throw InputError(fmt::format("{}: column '{}' is missing; {}", at.place(), name,
                                    valid_text(name, "columns here", columns_)));
     }
     return *column;
   }
-  Tokens tokens(std::size_t column, const std::string& place) const {
-    return check_tokens(number<std::int64_t>(fields_[column]), fields_[column], columns_[column], place);
+  Tokens tokens(std::size_t column, const LineReader& at) const {
+    return check_tokens(number<std::int64_t>(fields_[column]), fields_[column], columns_[column], at);
   }
 
   std::vector<std::string> columns_;
@@ -198,17 +198,17 @@ class MooncakeParser final : public TraceReader::Parser {
  public:
   bool has_header() const override { return false; }
 
-  void parse(std::string_view line, const std::string& place, TraceRow& row) override {
+  void parse(std::string_view line, const LineReader& at, TraceRow& row) override {
     const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
     if (!json.is_object()) {
-      throw InputError(fmt::format("{}: not a JSON object", place));
+      throw InputError(fmt::format("{}: not a JSON object", at.place()));
     }
-    row.prompt = tokens(json, "input_length", place);
-    row.output = tokens(json, "output_length", place);
+    row.prompt = tokens(json, "input_length", at);
+    row.output = tokens(json, "output_length", at);
     row.time.reset();
     if (const auto time = json.find("timestamp"); time != json.end()) {
       if (!time->is_number()) {
-        throw InputError(fmt::format("{}: timestamp must be a number, in ms", place));
+        throw InputError(fmt::format("{}: timestamp must be a number, in ms", at.place()));
       }
       row.time = times_.from_first(time->get<double>() * 1e-3);
     }
@@ -216,7 +216,7 @@ class MooncakeParser final : public TraceReader::Parser {
     if (const auto ids = json.find("hash_ids"); ids != json.end()) {
       if (!ids->is_array() ||
           !std::ranges::all_of(*ids, [](const auto& id) { return id.is_number_integer(); })) {
-        throw InputError(fmt::format("{}: hash_ids must be a list of integers", place));
+        throw InputError(fmt::format("{}: hash_ids must be a list of integers", at.place()));
       }
       for (const auto& id : *ids) {
         row.blocks.push_back(id.is_number_unsigned() ? id.get<std::uint64_t>()
@@ -226,7 +226,7 @@ class MooncakeParser final : public TraceReader::Parser {
   }
 
  private:
-  static Tokens tokens(const nlohmann::json& json, const char* key, const std::string& place) {
+  static Tokens tokens(const nlohmann::json& json, const char* key, const LineReader& at) {
     const auto value = json.find(key);
     if (value == json.end()) {
       std::vector<std::string> keys;
@@ -234,10 +234,10 @@ class MooncakeParser final : public TraceReader::Parser {
         keys.push_back(item.key());
       }
       throw InputError(
-          fmt::format("{}: key '{}' is missing; keys found: {}", place, key, fmt::join(keys, ", ")));
+          fmt::format("{}: key '{}' is missing; keys found: {}", at.place(), key, fmt::join(keys, ", ")));
     }
     const std::string text = value->dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-    return check_tokens(number<std::int64_t>(text), text, key, place);
+    return check_tokens(number<std::int64_t>(text), text, key, at);
   }
 
   TimeLine times_;
@@ -249,7 +249,7 @@ const CsvFormat* csv_format(std::string_view name) {
 }
 
 /// The format whose columns the header has; "lengths" where the columns are named by the user.
-const CsvFormat& detect_csv(const TraceOptions& options, std::string_view header, const std::string& place) {
+const CsvFormat& detect_csv(const TraceOptions& options, std::string_view header, const LineReader& at) {
   if (!options.prompt_column.empty() || !options.output_column.empty()) {
     return *csv_format("lengths");
   }
@@ -259,10 +259,11 @@ const CsvFormat& detect_csv(const TraceOptions& options, std::string_view header
   const auto format =
       std::ranges::find_if(kCsvFormats, [&](const CsvFormat& f) { return has(f.prompt) && has(f.output); });
   if (format == kCsvFormats.end()) {
-    throw InputError(fmt::format(
-        "{}: the format is none of {}; columns found: {}; name the right ones by "
-        "prompt_column and output_column",
-        place, fmt::join(trace_formats(), ", "), fmt::format("{}", fmt::join(columns, ", ")).substr(0, 200)));
+    throw InputError(
+        fmt::format("{}: the format is none of {}; columns found: {}; name the right ones by "
+                    "prompt_column and output_column",
+                    at.place(), fmt::join(trace_formats(), ", "),
+                    fmt::format("{}", fmt::join(columns, ", ")).substr(0, 200)));
   }
   return *format;
 }
@@ -279,14 +280,13 @@ std::vector<std::string> trace_formats() {
 }
 
 std::unique_ptr<TraceReader::Parser> make_trace_parser(const TraceOptions& options,
-                                                       std::string_view first_line,
-                                                       const std::string& place) {
+                                                       std::string_view first_line, const LineReader& at) {
   if (options.format == "mooncake" || (options.format == "auto" && trimmed(first_line).starts_with('{'))) {
     return std::make_unique<MooncakeParser>();
   }
   const CsvFormat* named = csv_format(options.format);
-  const CsvFormat& format = named != nullptr ? *named : detect_csv(options, first_line, place);
-  return std::make_unique<CsvParser>(format, options, first_line, place);
+  const CsvFormat& format = named != nullptr ? *named : detect_csv(options, first_line, at);
+  return std::make_unique<CsvParser>(format, options, first_line, at);
 }
 
 }  // namespace pagelab

@@ -24,6 +24,8 @@ class GeneratedWorkload final : public Workload {
                     std::int64_t total)
       : sampling_(spec.sampling),
         forced_output_(spec.forced_output),
+        prefix_(spec.prefix),
+        end_(spec.duration),
         seed_(seed),
         lengths_(std::move(lengths)),
         arrivals_(std::move(arrivals)),
@@ -42,7 +44,8 @@ class GeneratedWorkload final : public Workload {
     request.id = RequestId(static_cast<std::int32_t>(issued_));
     request.client = arrival_->client;
     request.arrival = arrival_->time;
-    request.prompt = prompts_.make(request.id, *shape_);
+    request.prompt = prompts_.make(request.id, *shape_, prefix_);
+    request.shared_prefix = prefix_;
     request.max_output = shape_->output;
     request.forced_output = forced_output_;
     request.sampling = sampling_;
@@ -76,10 +79,16 @@ class GeneratedWorkload final : public Workload {
       shape_ = lengths_->next();
     }
     arrival_ = arrivals_->next(*shape_);
+    if (arrival_ && end_ > Seconds(0) && arrival_->time >= end_) {
+      arrival_.reset();
+      total_ = issued_;
+    }
   }
 
   Sampling sampling_;
   bool forced_output_;
+  Tokens prefix_;
+  Seconds end_;  ///< 0: none
   std::uint64_t seed_;
   std::unique_ptr<LengthSource> lengths_;
   std::unique_ptr<ArrivalSource> arrivals_;
@@ -91,7 +100,37 @@ class GeneratedWorkload final : public Workload {
   std::unordered_map<std::int32_t, std::int32_t> clients_;  ///< of the requests in flight
 };
 
+/// A fresh source of the same arrivals, to be asked about them ahead of the run.
+std::unique_ptr<ArrivalSource> arrivals_ahead(const WorkloadSpec& spec, std::uint64_t seed) {
+  return make_kind(arrival_kinds(), spec.arrivals, ArrivalContext{seed, true});
+}
+
+/// How many of `limit` requests (0: any number) arrive within the duration. `limit` itself if there is none,
+/// if completions decide, or if that depends on the stamps of `lengths` and they are not given, or the other
+/// way round.
+std::int64_t within_duration(const WorkloadSpec& spec, std::uint64_t seed, const LengthSource* lengths,
+                             std::int64_t limit) {
+  const auto arrivals = arrivals_ahead(spec, seed);
+  if (spec.duration == Seconds(0) || !arrivals->goes_on() ||
+      arrivals->uses_stamps() != (lengths != nullptr)) {
+    return limit;
+  }
+  const std::int64_t count =
+      count_arrivals(*arrivals, lengths, spec.duration, limit > 0 ? limit : std::int64_t{INT32_MAX} + 1);
+  if (count == 0) {
+    throw InputError(fmt::format("key 'workload.duration_s' is {}, and no request arrives before that",
+                                 spec.duration.value()));
+  }
+  return count;
+}
+
 }  // namespace
+
+bool has_end(const WorkloadSpec& spec) {
+  const bool whole_trace = spec.lengths.kind == "trace" && !spec.lengths.parameters.flag("repeat");
+  return spec.requests > 0 || whole_trace ||
+         (spec.duration > Seconds(0) && arrivals_ahead(spec, 0)->goes_on());
+}
 
 std::unique_ptr<Workload> make_workload(const WorkloadSpec& spec, std::uint64_t seed,
                                         std::int64_t vocabulary) {
@@ -99,11 +138,16 @@ std::unique_ptr<Workload> make_workload(const WorkloadSpec& spec, std::uint64_t 
     throw InputError(fmt::format("key 'sampling.eos' is {}, but the model's tokens are 0 to {}",
                                  *spec.sampling.eos, vocabulary - 1));
   }
-  auto lengths = make_kind(length_kinds(), spec.lengths, LengthContext{seed, spec.requests});
+  PAGELAB_INVARIANT(has_end(spec), "a workload has an end");
+  // The number of requests comes first: a trace that is repeated or shuffled is cut to it. Where arrivals are
+  // the stamps of a trace, it is the other way round.
+  const std::int64_t wanted = within_duration(spec, seed, nullptr, spec.requests);
+  auto lengths = make_kind(length_kinds(), spec.lengths, LengthContext{seed, wanted});
   auto arrivals = make_kind(arrival_kinds(), spec.arrivals, ArrivalContext{seed, lengths->has_stamps()});
-  const std::int64_t total = lengths->total().value_or(spec.requests);
+  const std::int64_t total = within_duration(spec, seed, lengths.get(), lengths->total().value_or(wanted));
   if (total > INT32_MAX) {
-    throw InputError(fmt::format("the workload has {} requests; at most {} fit one run", total, INT32_MAX));
+    throw InputError(
+        fmt::format("the workload has more than {} requests, the most that fit one run", INT32_MAX));
   }
   return std::make_unique<GeneratedWorkload>(spec, seed, vocabulary, std::move(lengths), std::move(arrivals),
                                              total);

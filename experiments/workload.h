@@ -11,14 +11,22 @@
 namespace pagelab {
 
 struct WorkloadSpec {
-  std::int64_t requests = 0;  ///< at most; 0: all of the trace
+  std::int64_t requests = 0;  ///< at most; 0: as many as the trace or the duration has
+  Seconds duration;           ///< requests that would arrive at this time or later are left out; 0: none are
+  Tokens prefix;              ///< of every prompt, the same for all requests, ahead of its own length
   KindChoice lengths;
   KindChoice arrivals;
   Sampling sampling;  ///< its seed is set for each request
   bool forced_output = true;
 };
 
-/// Builds the workload for a model with `vocabulary` token ids. Opens and checks the trace, if there is one.
+/// Whether `spec` says by itself how many requests there are: by a number, by the end of a trace, or by a
+/// duration that bounds its arrivals.
+bool has_end(const WorkloadSpec& spec);
+
+/// Builds the workload for a model with `vocabulary` token ids. Reads and checks the trace, if there is one.
+/// Its total() is exact unless a duration cuts off arrivals that wait for completions: then at most that many
+/// come. Requires has_end().
 /// Throws InputError. The same arguments give the same requests.
 std::unique_ptr<Workload> make_workload(const WorkloadSpec& spec, std::uint64_t seed,
                                         std::int64_t vocabulary);

@@ -44,6 +44,30 @@ class Run(PagelabTest):
         _, second = self.run_tiny("second", file=first / "experiment.toml")
         self.assertEqual(contents(first), contents(second))
 
+    def test_included_files_are_resolved_and_the_folder_stands_alone(self):
+        system = self.folder / "system.toml"
+        system.write_text('[policy.batching]\nname = "chunked"\n[output]\nsteps = false\n')
+        top = self.folder / "top.toml"
+        top.write_text(f'include = ["{self.tiny}", "system.toml"]\nname = "tiny"\n[workload]\nrequests = 5\n')
+        _, first = self.run_tiny("first", "workload.duration_s=1000.0", file=top)
+        self.assertFalse((first / "steps.csv").exists())
+        summary = json.loads((first / "summary.json").read_text())
+        self.assertEqual(summary["provenance"]["policies"]["batching"]["name"], "chunked")
+        self.assertEqual(summary["requests"]["finished"], 5)
+        system.unlink()
+        _, second = self.run_tiny("second", file=first / "experiment.toml")
+        self.assertEqual(contents(first), contents(second))
+
+    def test_says_when_a_policy_used_an_oracle(self):
+        _, plain = self.run_tiny("plain", "sampling.n=1")
+        self.assertIs(json.loads((plain / "summary.json").read_text())["provenance"]["oracle"], False)
+        _, told = self.run_tiny("told", "policy.allocation.name=buddy_oracle", "policy.sharing.name=none",
+                                *NO_PREEMPTION)
+        provenance = json.loads((told / "summary.json").read_text())["provenance"]
+        self.assertIs(provenance["oracle"], True)
+        self.assertEqual(provenance["policies"]["allocation"]["needs"], "oracle")
+        self.assertNotIn("needs", provenance["policies"]["sharing"])
+
     def test_tokens_do_not_depend_on_block_size_batching_or_preemption(self):
         _, reference = self.run_tiny("reference", *NO_PREEMPTION)
         self.assertEqual(json.loads((reference / "summary.json").read_text())["preemptions"],

@@ -88,6 +88,61 @@ TEST(Experiment, ReadsEverySection) {
   EXPECT_FALSE(e.output.trace);
 }
 
+TEST(Experiment, ReadsHowTheWorkloadEndsAndWhatIsWritten) {
+  const Experiment plain = resolve(kSmallest);
+  EXPECT_EQ(plain.workload.duration, Seconds(0));
+  EXPECT_EQ(plain.workload.prefix, Tokens(0));
+  EXPECT_TRUE(plain.output.steps);
+  EXPECT_TRUE(plain.output.requests);
+  const Experiment e = resolve(kSmallest, {"workload.duration_s=900", "workload.prefix_tokens=80",
+                                           "output.steps=false", "output.requests=false"});
+  EXPECT_EQ(e.workload.duration, Seconds(900));
+  EXPECT_EQ(e.workload.prefix, Tokens(80));
+  EXPECT_FALSE(e.output.steps);
+  EXPECT_FALSE(e.output.requests);
+}
+
+TEST(Experiment, WantsToKnowWhenTheWorkloadEnds) {
+  const std::string model = "[model]\nshape = \"gpt2\"\n[workload]\n";
+  EXPECT_EQ(error(model),
+            "e.toml:3: key 'workload.requests' must be at least 1 with lengths of kind 'fixed', which "
+            "have no end, or else duration_s must be given");
+  EXPECT_THAT(error(model + "duration_s = 5\n"),
+              HasSubstr("and arrivals of kind 'all_at_once', which duration_s"));
+  EXPECT_EQ(error(model + "duration_s = 5\narrivals = {kind = \"poisson\"}\n"), "no error");
+  const std::string trace = "lengths = {kind = \"trace\", file = \"t\"";
+  EXPECT_EQ(error(model + trace + "}\n"), "no error");
+  EXPECT_THAT(error(model + trace + ", repeat = true}\n"),
+              HasSubstr("lengths of kind 'trace', which have no end"));
+}
+
+TEST(Experiment, IncludesAreResolvedInWhatIsWritten) {
+  const TemporaryFolder folder;
+  folder.write("base/model.toml", "[model]\npath = \"weights\"\n[workload]\nrequests = 3\n");
+  folder.write("systems/s.toml", "[policy.batching]\nname = \"chunked\"\n");
+  const std::string top = folder.write(
+      "e.toml", "include = [\"base/model.toml\", \"systems/s.toml\"]\n[workload]\nrequests = 4\n");
+  const Experiment e = read_experiment(top, std::vector<std::string>{"seed=5"}, registry());
+  EXPECT_EQ(e.workload.requests, 4);
+  EXPECT_EQ(e.seed, 5u);
+  EXPECT_EQ(e.policies[1].name, "chunked");
+  EXPECT_EQ(e.model.location, (folder.path() / "base/weights").string());
+  const std::string text = experiment_toml(e, folder.path() / "runs");
+  EXPECT_THAT(text, AllOf(HasSubstr("path = \"../base/weights\""), ::testing::Not(HasSubstr("include ="))));
+  const Experiment again = read_experiment(folder.write("runs/e.toml", text), {}, registry());
+  EXPECT_EQ(experiment_toml(again, folder.path() / "runs"), text);
+}
+
+TEST(Experiment, ErrorsNameTheIncludedFile) {
+  const TemporaryFolder folder;
+  folder.write("base.toml", "[model]\nshape = \"opt-125m\"\n[workload]\nrequest = 3\n");
+  const std::string top = folder.write("e.toml", "include = [\"base.toml\"]\n");
+  EXPECT_THAT(
+      error_of([&] { read_experiment(top, {}, registry()); }),
+      AllOf(StartsWith((folder.path() / "base.toml").string() + ":4: key 'workload.request' is unknown"),
+            HasSubstr("did you mean 'requests'?")));
+}
+
 TEST(Experiment, MakesItsPolicies) {
   const PolicySet set =
       make_policies(resolve(kSmallest + "policy = {preemption = {name = \"swap\"}}\n"), registry());

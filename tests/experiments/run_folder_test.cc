@@ -143,6 +143,21 @@ TEST_F(RunFolderTest, DecisionsAndTraceAreWrittenOnlyIfAskedFor) {
               ElementsAre("experiment.toml", "requests.csv", "schema.json", "steps.csv", "summary.json"));
 }
 
+TEST_F(RunFolderTest, StepsAndRequestsAreLeftOutIfNotWantedAndTheSummaryIsTheSame) {
+  const Json all = run(everything());
+  fs::remove_all(folder_);
+  const Json few = run({.steps = false, .requests = false, .trace = false});
+  EXPECT_THAT(names(folder_), ElementsAre("experiment.toml", "schema.json", "summary.json"));
+  EXPECT_EQ(few, all);
+}
+
+TEST_F(RunFolderTest, TheLedgerIsCheckedEvenIfStepsAreNotWritten) {
+  RunFolder folder(folder_, {.steps = false, .trace = false});
+  StepRecord record = balanced_step(17);
+  record.slots.free = Tokens(39);
+  EXPECT_THROW(folder.on_step(record, {}), LedgerError);
+}
+
 TEST_F(RunFolderTest, StepsCsvBeginsWithTheColumnsThatReadersRelyOn) {
   run(everything());
   EXPECT_EQ(

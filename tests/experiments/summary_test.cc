@@ -60,9 +60,9 @@ TEST(metrics_of, ASingleTokenHasNoTimePerFurtherToken) {
   EXPECT_FALSE(metrics_of(finished_group({{1}})).tpot_s.has_value());
 }
 
-TEST(metrics_of, HashesDifferWhenTokensOrTheirDivisionIntoSequencesDiffer) {
+TEST(output_hash, DiffersWhenTokensOrTheirDivisionIntoSequencesDiffer) {
   const auto hash = [](std::vector<std::vector<TokenId>> outputs) {
-    return metrics_of(finished_group(std::move(outputs))).output_hash;
+    return output_hash(finished_group(std::move(outputs)));
   };
   EXPECT_EQ(hash({{1, 2, 3}}), hash({{1, 2, 3}}));
   EXPECT_NE(hash({{1, 2, 3}}), hash({{1, 2, 4}}));
@@ -90,11 +90,30 @@ TEST(run_statistics, AveragesOverTimeWeighStepsByTheirDuration) {
   statistics.on_step(step(5, 1, 60, 10, 10, 5));
   EXPECT_DOUBLE_EQ(statistics.shares_over_time()[0], (3 * 0.2 + 1 * 0.6) / 4);
   EXPECT_DOUBLE_EQ(statistics.shares_over_steps()[0], 0.4);
-  EXPECT_DOUBLE_EQ(statistics.mean_running(), 2);
+  EXPECT_DOUBLE_EQ(statistics.running_over_time(), 2);
+  EXPECT_DOUBLE_EQ(statistics.running_over_steps(), 3);
   EXPECT_EQ(statistics.max_running, 5);
-  EXPECT_DOUBLE_EQ(statistics.sharing_saving(), 1 - (15.0 + 10) / (30 + 10));
+  EXPECT_DOUBLE_EQ(statistics.sharing_saving_over_time(), 1 - (15.0 + 10) / (30 + 10));
+  EXPECT_DOUBLE_EQ(statistics.sharing_saving_over_steps(), 1 - 15.0 / 20);
   EXPECT_EQ(statistics.end, Seconds(6));
   EXPECT_DOUBLE_EQ(statistics.busy_s, 4);
+}
+
+TEST(summary, HasAveragesOverTimeAndOverSteps) {
+  RunStatistics statistics;
+  statistics.on_step(step(0, 3, 20, 5, 10, 1));
+  statistics.on_step(step(5, 1, 60, 10, 10, 5));
+  const auto json = summary_json(statistics, {}, {});
+  EXPECT_DOUBLE_EQ(json["running_groups"]["mean"], 2);
+  EXPECT_DOUBLE_EQ(json["running_groups"]["mean_over_steps"], 3);
+  EXPECT_EQ(json["running_groups"]["max"], 5);
+  EXPECT_DOUBLE_EQ(json["sharing_saving"], 1 - 25.0 / 40);
+  EXPECT_DOUBLE_EQ(json["sharing_saving_over_steps"], 1 - 15.0 / 20);
+  EXPECT_DOUBLE_EQ(json["memory_shares"]["over_time"]["token"], 0.3);
+  EXPECT_DOUBLE_EQ(json["memory_shares"]["over_steps"]["token"], 0.4);
+  for (const char* word : {"mean", "p50", "p90", "p99", "max"}) {
+    EXPECT_EQ(json["normalized_latency_s_per_token"][word], 0.0) << word;
+  }
 }
 
 TEST(summary, ThroughputIsOverTheWholeRunAndIdleTimeCounts) {

@@ -10,73 +10,21 @@
 #include "experiments/lengths.h"
 #include "experiments/prompts.h"
 #include "tests/experiments/files.h"
+#include "tests/experiments/workloads.h"
 
 namespace pagelab {
 namespace {
 
+using test::drain;
 using test::error_of;
-using test::TemporaryFolder;
+using test::kVocabulary;
+using test::moments;
+using test::outputs_of;
+using test::prompts_of;
+using test::requests;
+using test::workload;
 using ::testing::HasSubstr;
 
-constexpr std::int64_t kVocabulary = 1000;
-
-/// The workload of [lengths], [arrivals] and `requests` in a TOML text.
-std::unique_ptr<Workload> workload(const std::string& toml, std::uint64_t seed = 1,
-                                   const std::string& name = "w.toml") {
-  const ConfigTable root = parse_config(toml, name);
-  const std::vector<ParameterSpec> specs = {{.name = "requests", .default_value = 0}};
-  WorkloadSpec spec;
-  spec.requests = root.resolve(specs, {"lengths", "arrivals"}).integer("requests");
-  spec.lengths = resolve_kind(root.section("lengths"), length_kinds(), "");
-  spec.arrivals = resolve_kind(root.section("arrivals"), arrival_kinds(), "");
-  return make_workload(spec, seed, kVocabulary);
-}
-
-std::vector<Request> drain(Workload& workload) {
-  std::vector<Request> requests;
-  while (workload.next_arrival()) {
-    EXPECT_TRUE(requests.empty() || requests.back().arrival <= *workload.next_arrival());
-    requests.push_back(workload.take());
-  }
-  return requests;
-}
-
-std::vector<Request> requests(const std::string& toml, std::uint64_t seed = 1,
-                              const std::string& name = "w.toml") {
-  const auto made = workload(toml, seed, name);
-  std::vector<Request> all = drain(*made);
-  EXPECT_EQ(made->total(), static_cast<std::int64_t>(all.size()));
-  return all;
-}
-
-struct Moments {
-  double mean = 0, cv = 0;
-};
-Moments moments(const std::vector<double>& values) {
-  double sum = 0;
-  double squares = 0;
-  for (const double value : values) {
-    sum += value;
-    squares += value * value;
-  }
-  const double n = static_cast<double>(values.size());
-  return {sum / n, std::sqrt(squares / n - sum * sum / (n * n)) / (sum / n)};
-}
-
-std::vector<double> prompts_of(const std::vector<Request>& all) {
-  std::vector<double> out;
-  for (const Request& request : all) {
-    out.push_back(static_cast<double>(request.prompt.size()));
-  }
-  return out;
-}
-std::vector<double> outputs_of(const std::vector<Request>& all) {
-  std::vector<double> out;
-  for (const Request& request : all) {
-    out.push_back(static_cast<double>(request.max_output.value()));
-  }
-  return out;
-}
 std::vector<double> gaps_of(const std::vector<Request>& all) {
   std::vector<double> out;
   double last = 0;
@@ -241,6 +189,79 @@ TEST(Arrivals, ClosedLoopKeepsEachClientAtOneRequest) {
   EXPECT_EQ(made->next_arrival(), std::nullopt) << "all 4 are issued, though a client is free";
 }
 
+TEST(Duration, EndsEndlessArrivalsAndTheTotalIsKnownBefore) {
+  const std::string poisson = "arrivals = {kind = \"poisson\", rate_per_s = 8}\n";
+  const auto limited = requests("duration_s = 100\n" + poisson);
+  EXPECT_NEAR(static_cast<double>(limited.size()), 800, 100);
+  EXPECT_LT(limited.back().arrival, Seconds(100));
+  const auto more = requests("requests = 2000\n" + poisson);
+  EXPECT_GE(more.at(limited.size()).arrival, Seconds(100)) << "none is missing";
+  for (std::size_t i = 0; i < limited.size(); ++i) {
+    EXPECT_EQ(limited[i].arrival, more[i].arrival);
+    EXPECT_EQ(limited[i].prompt, more[i].prompt);
+  }
+}
+
+TEST(Duration, LeavesOutWhatArrivesAtItsVeryEnd) {
+  const std::string toml = "arrivals = {kind = \"constant\", rate_per_s = 4}\n";
+  EXPECT_EQ(requests("duration_s = 1\n" + toml).size(), 4u);
+  EXPECT_EQ(requests("duration_s = 1.01\n" + toml).size(), 5u);
+  EXPECT_EQ(requests("duration_s = 1e-9\n" + toml).size(), 1u);
+}
+
+TEST(Duration, OrTheNumberOfRequestsWhicheverEndsFirst) {
+  const std::string toml = "arrivals = {kind = \"constant\", rate_per_s = 4}\n";
+  EXPECT_EQ(requests("requests = 3\nduration_s = 1\n" + toml).size(), 3u);
+  EXPECT_EQ(requests("requests = 9\nduration_s = 1\n" + toml).size(), 4u);
+}
+
+TEST(Duration, IsAnErrorIfNothingArrivesInIt) {
+  EXPECT_EQ(
+      error_of([] { workload("duration_s = 0.001\narrivals = {kind = \"poisson\", rate_per_s = 0.001}\n"); }),
+      "key 'workload.duration_s' is 0.001, and no request arrives before that");
+}
+
+TEST(Duration, CutsOffAClosedLoopWhenItComes) {
+  const auto made =
+      workload("requests = 9\nduration_s = 4\narrivals = {kind = \"closed_loop\", clients = 2}\n");
+  EXPECT_EQ(made->total(), 9) << "at most";
+  const Request a = made->take();
+  const Request b = made->take();
+  made->on_end(a.id, Seconds(3.9));
+  EXPECT_EQ(made->take().arrival, Seconds(3.9));
+  made->on_end(b.id, Seconds(4));
+  EXPECT_EQ(made->next_arrival(), std::nullopt);
+  EXPECT_EQ(made->total(), 3);
+}
+
+TEST(Duration, DoesNotEndArrivalsThatDoNotGoOn) {
+  WorkloadSpec spec;
+  spec.lengths = resolve_kind(ConfigTable(), length_kinds(), "");
+  spec.duration = Seconds(1);
+  for (const auto& kind : arrival_kinds()) {
+    spec.arrivals = resolve_kind(parse_config("kind = \"" + kind.name + "\"\n", "k"), arrival_kinds(), "");
+    EXPECT_EQ(has_end(spec), kind.name != "all_at_once" && kind.name != "closed_loop") << kind.name;
+  }
+}
+
+TEST(Prefix, IsTheSameForAllRequestsAheadOfTheirOwnPrompts) {
+  const std::string toml = "requests = 3\nlengths = {kind = \"fixed\", prompt = 7}\n";
+  const auto plain = requests(toml);
+  const auto all = requests("prefix_tokens = 21\n" + toml);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    ASSERT_EQ(all[i].prompt.size(), 28u);
+    EXPECT_EQ(all[i].shared_prefix, Tokens(21));
+    EXPECT_TRUE(std::equal(all[i].prompt.begin(), all[i].prompt.begin() + 21, all[0].prompt.begin()));
+    EXPECT_TRUE(std::equal(plain[i].prompt.begin(), plain[i].prompt.end(), all[i].prompt.begin() + 21))
+        << "its own tokens stay as they were";
+    EXPECT_EQ(plain[i].shared_prefix, Tokens(0));
+  }
+  EXPECT_NE(all[0].prompt, all[1].prompt);
+  const auto other = requests("prefix_tokens = 21\n" + toml, 2);
+  EXPECT_FALSE(std::equal(other[0].prompt.begin(), other[0].prompt.begin() + 21, all[0].prompt.begin()))
+      << "another seed";
+}
+
 TEST(Workload, RepeatsWithItsSeedAndChangesWithIt) {
   const std::string toml = "requests = 20\nlengths = {kind = \"uniform\"}\narrivals = {kind = \"poisson\"}\n";
   const auto a = requests(toml);
@@ -297,108 +318,6 @@ TEST(Workload, RefusesAnEosOutsideTheVocabulary) {
   spec.sampling.eos = 1000;
   EXPECT_EQ(error_of([&] { make_workload(spec, 1, 1000); }),
             "key 'sampling.eos' is 1000, but the model's tokens are 0 to 999");
-}
-
-class TraceWorkload : public ::testing::Test {
- protected:
-  std::string toml(std::string_view trace, const std::string& more = "") {
-    return "lengths = {kind = \"trace\", file = \"" + folder_.write("trace", trace) + "\"" + more + "}\n";
-  }
-  TemporaryFolder folder_;
-};
-
-TEST_F(TraceWorkload, TakesAllRowsOrAsManyAsWanted) {
-  const std::string trace = "input_tokens,output_tokens\n5,6\n7,8\n9,10\n";
-  EXPECT_EQ(requests(toml(trace)).size(), 3u);
-  EXPECT_EQ(requests("requests = 2\n" + toml(trace)).size(), 2u);
-  EXPECT_EQ(requests("requests = 9\n" + toml(trace)).size(), 3u);
-  const auto rest = requests(toml(trace, ", offset = 1, scale = 2"));
-  ASSERT_EQ(rest.size(), 2u);
-  EXPECT_EQ(rest[0].prompt.size(), 14u);
-  EXPECT_EQ(rest[0].max_output, Tokens(16));
-}
-
-TEST_F(TraceWorkload, ArrivesAtTheTimesOfTheTraceFromItsFirstRequestOn) {
-  const std::string trace = "arrival_s,input_tokens,output_tokens\n10,5,6\n11,7,8\n13,9,10\n";
-  const auto all =
-      requests(toml(trace, ", offset = 1") + "arrivals = {kind = \"trace\", time_scale = 0.5}\n");
-  ASSERT_EQ(all.size(), 2u);
-  EXPECT_EQ(all[0].arrival, Seconds(0));
-  EXPECT_EQ(all[1].arrival, Seconds(1));
-}
-
-TEST_F(TraceWorkload, NeedsStampsForTheTimesOfTheTrace) {
-  EXPECT_THAT(error_of([&] {
-                requests(toml("input_tokens,output_tokens\n5,6\n") + "arrivals = {kind = \"trace\"}\n");
-              }),
-              HasSubstr("w.toml:2: key 'arrivals.kind' cannot be 'trace'"));
-  EXPECT_THAT(error_of([&] { requests("requests = 1\narrivals = {kind = \"trace\"}\n"); }),
-              HasSubstr("time stamps"));
-}
-
-TEST_F(TraceWorkload, ReportsErrorsOfAnyRowBeforeTheRun) {
-  const std::string trace = "input_tokens,output_tokens\n5,6\n7,x\n";
-  EXPECT_THAT(error_of([&] { workload(toml(trace)); }), HasSubstr("trace:3: output_tokens is 'x'"));
-  EXPECT_EQ(requests("requests = 1\n" + toml(trace)).size(), 1u) << "rows that are not used are not read";
-}
-
-TEST_F(TraceWorkload, RefusesToRunNothing) {
-  const std::string trace = "input_tokens,output_tokens\n5,6\n";
-  EXPECT_THAT(error_of([&] { workload(toml(trace, ", offset = 1")); }),
-              HasSubstr("no row is left after offset = 1"));
-  EXPECT_THAT(error_of([&] { workload(toml(trace, ", max_prompt = 2")); }), HasSubstr("no row is left"));
-  EXPECT_THAT(error_of([&] { workload("lengths = {kind = \"trace\"}\n"); }),
-              HasSubstr("'lengths.file' is missing"));
-}
-
-std::string mooncake(int prompt, const std::string& ids) {
-  return "{\"input_length\": " + std::to_string(prompt) + ", \"output_length\": 1, \"hash_ids\": [" + ids +
-         "]}\n";
-}
-
-/// Tokens that two prompts have in common at their beginning.
-std::size_t common(const Request& a, const Request& b) {
-  const auto [end, other] = std::ranges::mismatch(a.prompt, b.prompt);
-  return static_cast<std::size_t>(end - a.prompt.begin());
-}
-
-TEST_F(TraceWorkload, EqualBlocksAreEqualTokens) {
-  const auto all =
-      requests(toml(mooncake(40, "1, 2, 3") + mooncake(48, "1, 2, 9") + mooncake(33, "4, 2, 3")));
-  EXPECT_EQ(common(all[0], all[1]), 32u);
-  EXPECT_EQ(common(all[0], all[2]), 0u);
-  EXPECT_TRUE(std::equal(all[0].prompt.begin() + 16, all[0].prompt.begin() + 33, all[2].prompt.begin() + 16));
-}
-
-TEST_F(TraceWorkload, InfersTheSizeOfABlock) {
-  const auto all = requests(toml(mooncake(513, "1, 2") + mooncake(600, "1, 3") + mooncake(10, "1")));
-  EXPECT_EQ(common(all[0], all[1]), 512u);
-  EXPECT_EQ(common(all[0], all[2]), 10u);
-  EXPECT_THAT(error_of([&] { workload(toml(mooncake(513, "1, 2") + mooncake(40, "1, 2, 3"))); }),
-              HasSubstr("trace:2: 3 block ids do not fit a prompt of 40 tokens; set block_tokens"));
-  EXPECT_EQ(common(requests(toml(mooncake(8, "1, 2") + mooncake(7, "1, 3"), ", block_tokens = 4"))[0],
-                   requests(toml(mooncake(8, "1, 2") + mooncake(7, "1, 3"), ", block_tokens = 4"))[1]),
-            4u);
-}
-
-TEST_F(TraceWorkload, ScaledPromptsKeepTheirSharing) {
-  const auto all = requests(toml(mooncake(40, "1, 2, 3") + mooncake(48, "1, 2, 9"), ", scale = 0.3"));
-  EXPECT_EQ(all[0].prompt.size(), 12u);
-  EXPECT_EQ(common(all[0], all[1]), 10u) << "16 tokens a block become 5";
-}
-
-TEST(PublishedTraces, MakeWholeWorkloads) {
-  PAGELAB_NEED_TRACES();
-  const auto run = [](const std::string& file, const std::string& more) {
-    return requests("requests = 300\nlengths = {kind = \"trace\", file = \"" +
-                    (test::traces() / file).string() + "\"" + more + "}\n");
-  };
-  EXPECT_EQ(run("azure2023_conv.csv.xz", ", scale = 0.1").size(), 300u);
-  const auto bbh = run("prefix/bbh_cot_opt_blk16.jsonl.xz", "");
-  EXPECT_GE(common(bbh[0], bbh[27]), 510u / 16 * 16) << "27 tasks in turn, each with its own prefix";
-  EXPECT_LT(common(bbh[0], bbh[1]), 16u);
-  const auto mooncake_requests = run("mooncake_conversation.jsonl.xz", "");
-  EXPECT_EQ(common(mooncake_requests[0], mooncake_requests[1]), 512u) << "all share block 0";
 }
 
 }  // namespace

@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""How well a simulated device predicts this machine: the same experiments on the CPU and on its description.
+
+Calibrates the CPU (or takes a description that is there), then runs each model under a light and a heavy load, in
+real time on the CPU and in virtual time on the description, and prints both sides: throughput and mean normalized
+latency. CPU runs are repeated, with the models and loads taken in turn, and their medians compared, since a machine
+is not equally fast all the time. Start it on a machine that does nothing else:
+
+    scripts/check_calibration.py --pagelab build/pagelab --threads 1 --out build/calibration
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+# Requests per second and requests of a light load (some requests together) and of one that no model here can serve.
+LOADS = {"light": (0.5, 16), "overload": (20.0, 48)}
+
+EXPERIMENT = """
+seed = 1
+[model]
+shape = "{model}"
+dtype = "bf16"
+[device]
+{device}
+block_size = 16
+device_blocks = 1024
+host_blocks = 0
+kv_dtype = "bf16"
+[clock]
+kind = "real"
+[workload]
+requests = {requests}
+[workload.lengths]
+kind = "uniform"
+prompt_min = 16
+prompt_max = 256
+output_min = 16
+output_max = 96
+[workload.arrivals]
+kind = "poisson"
+rate_per_s = {rate}
+[sampling]
+method = "random"
+forced_output = true
+[policy.batching]
+name = "mixed"
+max_tokens = 2048
+[output]
+trace = false
+"""
+
+METRICS = {"throughput": ("output tokens/s", lambda s: s["throughput"]["output_tokens_per_s"]),
+           "latency": ("s/token", lambda s: s["normalized_latency_s_per_token"]["mean"])}
+
+
+def calibrate(options, description):
+    command = [options.pagelab, "calibrate", "--device", "cpu", "--threads", str(options.threads),
+               "--out", description]
+    for model in options.models:
+        command += ["--model", model]
+    print(subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout, end="", flush=True)
+
+
+def run(options, name, model, load, device):
+    """The summary of one run."""
+    rate, requests = LOADS[load]
+    file = options.out / f"{name}.toml"
+    file.write_text(EXPERIMENT.format(model=model, device=device, requests=requests, rate=rate))
+    folder = options.out / name
+    subprocess.run([options.pagelab, "run", file, "--out", folder, "--quiet"], check=True)
+    return json.loads((folder / "summary.json").read_text())
+
+
+def table(options, measured, simulated):
+    """The lines of the table, and the largest deviation of each metric."""
+    worst = dict.fromkeys(METRICS, 0.0)
+    yield "| model | load | metric | cpu, median (least to most) | sim | deviation |"
+    yield "|---|---|---|---|---|---|"
+    for model in options.models:
+        for load in LOADS:
+            for metric, (unit, value) in METRICS.items():
+                cpu = [value(summary) for summary in measured[model, load]]
+                sim = value(simulated[model, load])
+                deviation = sim / statistics.median(cpu) - 1
+                worst[metric] = max(worst[metric], abs(deviation))
+                yield (f"| {model} | {load} | {metric}, {unit} | {statistics.median(cpu):.4g} "
+                       f"({min(cpu):.4g} to {max(cpu):.4g}) | {sim:.4g} | {100 * deviation:+.1f} % |")
+    for metric, deviation in worst.items():
+        yield f"{metric}: at most {100 * deviation:.1f} % off"
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pagelab", default="build/pagelab", help="the program")
+    parser.add_argument("--models", nargs="+", default=["opt-125m", "llama-110m", "gpt2"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=3, help="of each experiment on the CPU")
+    parser.add_argument("--description", type=pathlib.Path, help="use this description; none: calibrate now")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="a new folder for everything that is written")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    if options.out.exists():
+        sys.exit(f"{options.out} is there already")
+    options.out.mkdir(parents=True)
+    description = (options.description or options.out / "this-cpu.toml").resolve()
+    if options.description is None:
+        calibrate(options, description)
+    cpu = f'kind = "cpu"\nthreads = {options.threads}'
+    sim = f'kind = "sim"\ndescription = "{description}"'
+    measured = {(model, load): [] for model in options.models for load in LOADS}
+    for repeat in range(options.runs):
+        for model, load in measured:
+            measured[model, load].append(run(options, f"cpu-{model}-{load}-{repeat}", model, load, cpu))
+    simulated = {(model, load): run(options, f"sim-{model}-{load}", model, load, sim) for model, load in measured}
+    for line in table(options, measured, simulated):
+        print(line)
+
+
+if __name__ == "__main__":
+    main()
