@@ -15,12 +15,12 @@
 #include "core/error.h"
 #include "core/policy_registry.h"
 #include "experiments/build_info.h"
-#include "experiments/calibrate_command.h"
+#include "experiments/calibrate/calibrate_command.h"
 #include "experiments/device_factory.h"
 #include "experiments/generate_command.h"
 #include "experiments/interrupt.h"
 #include "experiments/list_commands.h"
-#include "experiments/reproduce_command.h"
+#include "experiments/reproduce/reproduce_command.h"
 #include "experiments/run_command.h"
 #include "policies/builtin.h"
 
@@ -167,8 +167,8 @@ void add_calibrate(CLI::App& app, CalibrateOptions& options, Command& command) {
 }
 
 void add_reproduce(CLI::App& app, ReproduceOptions& options, Command& command, Interrupt& interrupt) {
-  CLI::App* reproduce =
-      app.add_subcommand("reproduce", "Run a paper's figures; leaves CSV files, plots and a page of verdicts");
+  CLI::App* reproduce = app.add_subcommand(
+      "reproduce", "Run a paper's figures; leaves CSV files, plots and a page of verdicts");
   reproduce->add_option("DIR", options.paper, "the paper's folder, such as papers/sosp23-pagedattention")
       ->required();
   reproduce->add_option("--figure", options.figures, "only these; may be repeated")->type_name("NAME ...");

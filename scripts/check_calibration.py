@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """How well a simulated device predicts this machine: the same experiments on the CPU and on its description.
 
-Calibrates the CPU (or takes a description that is there), then runs each model under a light and a heavy load, in
-real time on the CPU and in virtual time on the description, and prints both sides: throughput and mean normalized
-latency. CPU runs are repeated, with the models and loads taken in turn, and their medians compared, since a machine
-is not equally fast all the time. Start it on a machine that does nothing else:
+Calibrates the CPU for each model (or takes a description that is there), then runs the model under a light and a
+heavy load, in real time on the CPU and in virtual time on the description, and prints both sides: throughput and mean
+normalized latency. CPU runs are repeated, the loads in turn, and their medians compared, since a machine is not
+equally fast all the time. Start it on a machine that does nothing else:
 
     scripts/check_calibration.py --pagelab build/pagelab --threads 1 --out build/calibration
 """
@@ -57,12 +57,15 @@ METRICS = {"throughput": ("output tokens/s", lambda s: s["throughput"]["output_t
            "latency": ("s/token", lambda s: s["normalized_latency_s_per_token"]["mean"])}
 
 
-def calibrate(options, description):
-    command = [options.pagelab, "calibrate", "--device", "cpu", "--threads", str(options.threads),
+def description_of(options, model):
+    """The description to predict a model with."""
+    if options.description is not None:
+        return options.description.resolve()
+    description = (options.out / f"{model}.toml").resolve()
+    command = [options.pagelab, "calibrate", "--device", "cpu", "--threads", str(options.threads), "--model", model,
                "--out", description]
-    for model in options.models:
-        command += ["--model", model]
-    print(subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout, end="", flush=True)
+    print(subprocess.run(command, check=True, text=True, capture_output=True).stdout, end="", flush=True)
+    return description
 
 
 def run(options, name, model, load, device):
@@ -109,16 +112,17 @@ def main():
     if options.out.exists():
         sys.exit(f"{options.out} is there already")
     options.out.mkdir(parents=True)
-    description = (options.description or options.out / "this-cpu.toml").resolve()
-    if options.description is None:
-        calibrate(options, description)
-    cpu = f'kind = "cpu"\nthreads = {options.threads}'
-    sim = f'kind = "sim"\ndescription = "{description}"'
-    measured = {(model, load): [] for model in options.models for load in LOADS}
-    for repeat in range(options.runs):
-        for model, load in measured:
-            measured[model, load].append(run(options, f"cpu-{model}-{load}-{repeat}", model, load, cpu))
-    simulated = {(model, load): run(options, f"sim-{model}-{load}", model, load, sim) for model, load in measured}
+    measured, simulated = {}, {}
+    for model in options.models:
+        description = description_of(options, model)
+        for repeat in range(options.runs):
+            for load in LOADS:
+                device = f'kind = "cpu"\nthreads = {options.threads}'
+                summary = run(options, f"cpu-{model}-{load}-{repeat}", model, load, device)
+                measured.setdefault((model, load), []).append(summary)
+        for load in LOADS:
+            device = f'kind = "sim"\ndescription = "{description}"'
+            simulated[model, load] = run(options, f"sim-{model}-{load}", model, load, device)
     for line in table(options, measured, simulated):
         print(line)
 

@@ -1,5 +1,5 @@
 // Calibration: what is measured on a backend whose times are known, and the description made of it.
-#include "experiments/calibration.h"
+#include "experiments/calibrate/calibration.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 #include <deque>
 #include <vector>
 
-#include "experiments/least_squares.h"
+#include "experiments/calibrate/least_squares.h"
 #include "models/cost_model.h"
 
 namespace pagelab {

@@ -1,4 +1,4 @@
-#include "experiments/claims.h"
+#include "experiments/reproduce/claims.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

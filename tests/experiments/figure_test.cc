@@ -1,10 +1,10 @@
-#include "experiments/figure.h"
+#include "experiments/reproduce/figure.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "core/config.h"
-#include "experiments/figure_csv.h"
+#include "experiments/reproduce/figure_csv.h"
 #include "tests/experiments/files.h"
 
 namespace pagelab {

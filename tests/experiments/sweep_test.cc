@@ -1,4 +1,4 @@
-#include "experiments/sweep.h"
+#include "experiments/reproduce/sweep.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 #include <fmt/format.h>
 
 #include "core/config.h"
-#include "experiments/figure_runs.h"
+#include "experiments/reproduce/figure_runs.h"
 #include "policies/builtin.h"
 #include "tests/experiments/files.h"
 
