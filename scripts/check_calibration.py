@@ -64,7 +64,7 @@ def description_of(options, model):
     description = (options.out / f"{model}.toml").resolve()
     command = [options.pagelab, "calibrate", "--device", "cpu", "--threads", str(options.threads), "--model", model,
                "--out", description]
-    print(subprocess.run(command, check=True, text=True, capture_output=True).stdout, end="", flush=True)
+    print(subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout, end="", flush=True)
     return description
 
 

@@ -106,8 +106,9 @@ class KernelProbe {
     for (std::int32_t sequence = 0; sequence < call.batch; ++sequence) {
       std::vector<std::int32_t> slots;
       for (const std::int32_t p : positions) {
-        const auto block = static_cast<std::size_t>(sequence * blocks + p / call.block_size);
-        slots.push_back(indices_[block] * call.block_size + p % call.block_size);
+        const std::int32_t entry = sequence * blocks + p / call.block_size;
+        const std::int32_t block = indices_[static_cast<std::size_t>(entry)];
+        slots.push_back(block * call.block_size + p % call.block_size);
       }
       ops_.begin_step();
       const kernels::Tensor qkv = filled(call.context, 3 * figure_.heads * figure_.head_size);
