@@ -78,7 +78,7 @@ void KvManager::finish_in_run(SequenceGroup& group, Sequence& sequence) {
   const bool last =
       std::ranges::count_if(group.live, [](const Sequence& s) { return !s.blocks.empty(); }) == 1;
   if (group.request.sampling.method == Sampling::Method::beam && !last) {
-    for (const BlockId block : sequence.blocks) {  // another beam may come to need the run
+    for (const BlockId block : sequence.blocks) {  // another beam may come to need the run; empty until then
       device_.release(block);
       device_.take(block);
     }

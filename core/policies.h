@@ -77,10 +77,18 @@ class AllocationPolicy {
     return nullptr;
   }
   /// Free blocks that must be there before a running group may append, when it needs `exact`; at least
-  /// `exact`. Waived when the group runs alone, so that one group can always use the whole pool.
-  virtual Blocks append_headroom(const GroupView& group, Blocks exact) = 0;
-  /// Free blocks that admission and swapping in leave over. Waived when nothing runs.
-  virtual Blocks watermark(Blocks capacity) = 0;
+  /// `exact`, which is all unless a policy wants more. Waived when the group runs alone, so that one group
+  /// can always use the whole pool.
+  virtual Blocks append_headroom(const GroupView& group, Blocks exact) {
+    (void)group;
+    return exact;
+  }
+  /// Free blocks that admission and swapping in leave over; none unless a policy says so. Waived when nothing
+  /// runs.
+  virtual Blocks watermark(Blocks capacity) {
+    (void)capacity;
+    return Blocks(0);
+  }
 };
 
 enum class PreemptionMode : std::uint8_t { recompute, swap };

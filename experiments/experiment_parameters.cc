@@ -1,5 +1,6 @@
 #include "experiments/experiment_parameters.h"
 
+#include <algorithm>
 #include <array>
 #include <limits>
 #include <utility>
@@ -44,35 +45,39 @@ ParameterSpec cost(std::string name, double standard, std::string unit, std::str
           .maximum = 1e6};
 }
 
-/// A device's own keys, then those of its KV pools.
-std::vector<ParameterSpec> pool_parameters(std::vector<ParameterSpec> parameters) {
-  const std::vector<ParameterSpec> pools = {{.name = "block_size",
-                                             .default_value = 16,
-                                             .unit = "tokens",
-                                             .help = "slots of a KV block",
-                                             .minimum = 1,
-                                             .maximum = 256},
-                                            {.name = "device_blocks",
-                                             .default_value = 512,
-                                             .unit = "blocks",
-                                             .help = "KV pool of the device",
-                                             .minimum = 1,
-                                             .maximum = kMostInt32},
-                                            {.name = "host_blocks",
-                                             .default_value = 512,
-                                             .unit = "blocks",
-                                             .help = "KV pool of the host, for swapping",
-                                             .minimum = 0,
-                                             .maximum = kMostInt32},
-                                            {.name = "kv_dtype",
-                                             .default_value = "bf16",
-                                             .help = "of K and V in the blocks",
-                                             .choices = {"f32", "bf16", "f16"}}};
+/// The keys of a device that runs a model: its own, then those of its KV pools.
+std::vector<ParameterSpec> real_device(std::vector<ParameterSpec> parameters) {
+  const std::vector<ParameterSpec> pools = pool_parameters({});
   parameters.insert(parameters.end(), pools.begin(), pools.end());
   return parameters;
 }
 
 }  // namespace
+
+std::vector<ParameterSpec> pool_parameters(const PoolDefaults& defaults) {
+  return {{.name = "block_size",
+           .default_value = 16,
+           .unit = "tokens",
+           .help = "slots of a KV block",
+           .minimum = 1,
+           .maximum = 256},
+          {.name = "device_blocks",
+           .default_value = defaults.blocks,
+           .unit = "blocks",
+           .help = "KV pool of the device" + defaults.device_help,
+           .minimum = std::min<double>(1, static_cast<double>(defaults.blocks)),
+           .maximum = kMostInt32},
+          {.name = "host_blocks",
+           .default_value = defaults.blocks,
+           .unit = "blocks",
+           .help = "KV pool of the host, for swapping" + defaults.host_help,
+           .minimum = 0,
+           .maximum = kMostInt32},
+          {.name = "kv_dtype",
+           .default_value = defaults.dtype,
+           .help = "of K and V in the blocks",
+           .choices = {"f32", "bf16", "f16"}}};
+}
 
 std::vector<ParameterSpec> run_parameters(const std::string& name) {
   return {{.name = "name", .default_value = name, .help = "of the run folder"},
@@ -109,9 +114,9 @@ const std::vector<DeviceParameters>& device_parameters() {
         .choices = {"batched", "per_block"}};
     const ParameterSpec graphs = {
         .name = "graphs", .default_value = false, .help = "replay steps of the same shape as a CUDA graph"};
-    return std::vector<DeviceParameters>{{"cpu", pool_parameters({threads})},
-                                         {"cuda", pool_parameters({swap, graphs})},
-                                         {"cuda-emulated", pool_parameters({swap, graphs})},
+    return std::vector<DeviceParameters>{{"cpu", real_device({threads})},
+                                         {"cuda", real_device({swap, graphs})},
+                                         {"cuda-emulated", real_device({swap, graphs})},
                                          {"sim", sim_parameters()}};
   }();
   return kinds;

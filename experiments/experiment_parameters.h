@@ -19,6 +19,15 @@ std::vector<ParameterSpec> workload_parameters();
 std::vector<ParameterSpec> sampling_parameters();
 std::vector<ParameterSpec> output_parameters();
 
+/// What differs between the kinds of [device] in the keys of their KV pools.
+struct PoolDefaults {
+  std::int64_t blocks = 512;  ///< of either pool; 0: worked out, so 0 is valid
+  std::string dtype = "bf16";
+  std::string device_help{};  ///< what is to be said besides
+  std::string host_help{};
+};
+std::vector<ParameterSpec> pool_parameters(const PoolDefaults& defaults);
+
 /// The kinds of [device], each with all of its keys.
 struct DeviceParameters {
   std::string name;

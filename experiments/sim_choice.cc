@@ -1,12 +1,11 @@
 #include "experiments/sim_choice.h"
 
-#include <limits>
 #include <utility>
+
+#include "experiments/experiment_parameters.h"
 
 namespace pagelab {
 namespace {
-
-constexpr double kMostInt32 = std::numeric_limits<std::int32_t>::max();
 
 ParameterSpec host_cost(std::string name, std::string help) {
   return {.name = std::move(name),
@@ -29,59 +28,46 @@ ParameterSpec gib(std::string name, double standard, std::string help) {
 }  // namespace
 
 std::vector<ParameterSpec> sim_parameters() {
-  return {{.name = "description",
-           .default_value = "",
-           .help = "the file that describes the device",
-           .required = true,
-           .path = true},
-          {.name = "gpus",
-           .default_value = 1,
-           .unit = "devices",
-           .help = "degree of tensor parallelism",
-           .minimum = 1,
-           .maximum = 1024},
-          {.name = "block_size",
-           .default_value = 16,
-           .unit = "tokens",
-           .help = "slots of a KV block",
-           .minimum = 1,
-           .maximum = 256},
-          {.name = "device_blocks",
-           .default_value = 0,
-           .unit = "blocks",
-           .help = "KV pool of the device; 0: what the memory has room for",
-           .minimum = 0,
-           .maximum = kMostInt32},
-          {.name = "host_blocks",
-           .default_value = 0,
-           .unit = "blocks",
-           .help = "KV pool of the host, for swapping; 0: what swap_space_gib has room for",
-           .minimum = 0,
-           .maximum = kMostInt32},
-          {.name = "kv_dtype",
-           .default_value = "f16",
-           .help = "of K and V in the blocks",
-           .choices = {"f32", "bf16", "f16"}},
-          {.name = "memory_utilization",
-           .default_value = 0.95,
-           .help = "share of the device's memory that may be used",
-           .maximum = 1,
-           .above = 0},
-          {.name = "activation_tokens",
-           .default_value = 2560,
-           .unit = "tokens",
-           .help = "of a step, that the activations' memory is sized for",
-           .minimum = 1,
-           .maximum = 1e9},
-          gib("workspace_gib", 1.0, "memory of each device for the matrix products' workspace"),
-          gib("swap_space_gib", 20.0, "host memory per device for swapped blocks"),
-          host_cost("host_step_s", "that the software on the host adds to each step"),
-          host_cost("host_sequence_s", "for each sequence in the step"),
-          host_cost("host_prefill_token_s", "for each token of a prefill"),
-          host_cost("host_worker_s", "for each device beyond the first"),
-          {.name = "padded",
-           .default_value = false,
-           .help = "every chunk of a step is computed as if it were the longest, after the longest context"}};
+  std::vector<ParameterSpec> parameters = {{.name = "description",
+                                            .default_value = "",
+                                            .help = "the file that describes the device",
+                                            .required = true,
+                                            .path = true},
+                                           {.name = "gpus",
+                                            .default_value = 1,
+                                            .unit = "devices",
+                                            .help = "degree of tensor parallelism",
+                                            .minimum = 1,
+                                            .maximum = 1024}};
+  const std::vector<ParameterSpec> pools =
+      pool_parameters({.blocks = 0,
+                       .dtype = "f16",
+                       .device_help = "; 0: what the memory has room for",
+                       .host_help = "; 0: what swap_space_gib has room for"});
+  parameters.insert(parameters.end(), pools.begin(), pools.end());
+  const std::vector<ParameterSpec> costs = {
+      {.name = "memory_utilization",
+       .default_value = 0.95,
+       .help = "share of the device's memory that may be used",
+       .maximum = 1,
+       .above = 0},
+      {.name = "activation_tokens",
+       .default_value = 2560,
+       .unit = "tokens",
+       .help = "of a step, that the activations' memory is sized for",
+       .minimum = 1,
+       .maximum = 1e9},
+      gib("workspace_gib", 1.0, "memory of each device for the matrix products' workspace"),
+      gib("swap_space_gib", 20.0, "host memory per device for swapped blocks"),
+      host_cost("host_step_s", "that the software on the host adds to each step"),
+      host_cost("host_sequence_s", "for each sequence in the step"),
+      host_cost("host_prefill_token_s", "for each token of a prefill"),
+      host_cost("host_worker_s", "for each device beyond the first"),
+      {.name = "padded",
+       .default_value = false,
+       .help = "every chunk of a step is computed as if it were the longest, after the longest context"}};
+  parameters.insert(parameters.end(), costs.begin(), costs.end());
+  return parameters;
 }
 
 SimChoice sim_choice(const Parameters& p) {

@@ -6,19 +6,11 @@
 namespace pagelab {
 namespace {
 
-class BuddyMax final : public AllocationPolicy {
+class BuddyMax final : public BuddyAllocation {
  public:
-  explicit BuddyMax(const Parameters& parameters) : max_length_(parameters.integer("max_length")) {}
+  using BuddyAllocation::BuddyAllocation;
 
-  Tokens reserve(const GroupView&, Tokens known) override { return std::max(known, max_length_); }
-  Blocks append_headroom(const GroupView&, Blocks exact) override { return exact; }
-  Blocks watermark(Blocks) override { return Blocks(0); }
-  std::unique_ptr<BlockRuns> make_runs(Blocks capacity, Tokens block_size) const override {
-    return std::make_unique<BuddyRuns>(capacity, blocks_for(max_length_, block_size));
-  }
-
- private:
-  Tokens max_length_;
+  Tokens reserve(const GroupView&, Tokens known) override { return std::max(known, max_length()); }
 };
 
 }  // namespace

@@ -6,23 +6,17 @@
 namespace pagelab {
 namespace {
 
-class BuddyOracle final : public AllocationPolicy {
+class BuddyOracle final : public BuddyAllocation {
  public:
   BuddyOracle(const Parameters& parameters, const Oracle& oracle)
-      : oracle_(oracle), max_length_(parameters.integer("max_length")) {}
+      : BuddyAllocation(parameters), oracle_(oracle) {}
 
   Tokens reserve(const GroupView& group, Tokens known) override {
-    return std::max(known, std::min(group.prompt_tokens() + oracle_.output_tokens(group), max_length_));
-  }
-  Blocks append_headroom(const GroupView&, Blocks exact) override { return exact; }
-  Blocks watermark(Blocks) override { return Blocks(0); }
-  std::unique_ptr<BlockRuns> make_runs(Blocks capacity, Tokens block_size) const override {
-    return std::make_unique<BuddyRuns>(capacity, blocks_for(max_length_, block_size));
+    return std::max(known, std::min(group.prompt_tokens() + oracle_.output_tokens(group), max_length()));
   }
 
  private:
   Oracle oracle_;
-  Tokens max_length_;
 };
 
 }  // namespace

@@ -8,25 +8,19 @@
 namespace pagelab {
 namespace {
 
-class BuddyPow2 final : public AllocationPolicy {
+class BuddyPow2 final : public BuddyAllocation {
  public:
   BuddyPow2(const Parameters& parameters, const Oracle& oracle)
-      : oracle_(oracle), max_length_(parameters.integer("max_length")) {}
+      : BuddyAllocation(parameters), oracle_(oracle) {}
 
   Tokens reserve(const GroupView& group, Tokens known) override {
     const auto output = static_cast<std::uint64_t>(oracle_.output_tokens(group).value());
     const Tokens estimate(static_cast<std::int64_t>(std::bit_ceil(output)));
-    return std::max(known, std::min(group.prompt_tokens() + estimate, max_length_));
-  }
-  Blocks append_headroom(const GroupView&, Blocks exact) override { return exact; }
-  Blocks watermark(Blocks) override { return Blocks(0); }
-  std::unique_ptr<BlockRuns> make_runs(Blocks capacity, Tokens block_size) const override {
-    return std::make_unique<BuddyRuns>(capacity, blocks_for(max_length_, block_size));
+    return std::max(known, std::min(group.prompt_tokens() + estimate, max_length()));
   }
 
  private:
   Oracle oracle_;
-  Tokens max_length_;
 };
 
 }  // namespace

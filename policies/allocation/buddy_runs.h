@@ -4,11 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
-#include "core/block_runs.h"
 #include "core/parameters.h"
+#include "core/policies.h"
 
 namespace pagelab {
 
@@ -38,7 +39,22 @@ class BuddyRuns final : public BlockRuns {
   Blocks free_;
 };
 
-/// The parameter of the policies that allocate this way: the longest sequence, which the largest run holds.
+/// The parameter of the policies that set aside runs: the longest sequence, which the largest run holds.
 ParameterSpec max_length_parameter();
+
+/// What the policies that allocate this way have in common; each says how much a sequence gets.
+class BuddyAllocation : public AllocationPolicy {
+ public:
+  explicit BuddyAllocation(const Parameters& parameters) : max_length_(parameters.integer("max_length")) {}
+  std::unique_ptr<BlockRuns> make_runs(Blocks capacity, Tokens block_size) const override {
+    return std::make_unique<BuddyRuns>(capacity, blocks_for(max_length_, block_size));
+  }
+
+ protected:
+  Tokens max_length() const { return max_length_; }
+
+ private:
+  Tokens max_length_;
+};
 
 }  // namespace pagelab

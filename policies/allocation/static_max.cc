@@ -36,8 +36,6 @@ class StaticMax final : public AllocationPolicy {
   explicit StaticMax(const Parameters& parameters) : max_length_(parameters.integer("max_length")) {}
 
   Tokens reserve(const GroupView&, Tokens known) override { return std::max(known, max_length_); }
-  Blocks append_headroom(const GroupView&, Blocks exact) override { return exact; }
-  Blocks watermark(Blocks) override { return Blocks(0); }
   std::unique_ptr<BlockRuns> make_runs(Blocks capacity, Tokens block_size) const override {
     return std::make_unique<Places>(capacity, blocks_for(max_length_, block_size));
   }
