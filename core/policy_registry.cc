@@ -19,7 +19,7 @@ PolicyRegistry::AxisEntry entry_of() {
 
 PolicyRegistry::PolicyRegistry()
     : axes_{entry_of<SchedulingPolicy>(), entry_of<BatchingPolicy>(), entry_of<AllocationPolicy>(),
-            entry_of<PreemptionPolicy>(), entry_of<SharingPolicy>()} {}
+            entry_of<PreemptionPolicy>(), entry_of<SharingPolicy>(),  entry_of<EvictionPolicy>()} {}
 
 void PolicyRegistry::add(std::string_view axis_name, PolicyEntry entry) {
   const auto axis =

@@ -12,6 +12,8 @@
 #include <variant>
 #include <vector>
 
+#include "core/error.h"
+#include "core/eviction.h"
 #include "core/parameters.h"
 #include "core/policies.h"
 
@@ -22,7 +24,7 @@ struct PolicyInfo {
   std::string name{};
   std::string summary{};  ///< one line
   std::string source{};   ///< paper and section, or the system it is taken from
-  std::string needs{};    ///< "oracle": what no system can know; set by the registry
+  std::string needs{};    ///< "oracle", "future": what no system can know; set by the registry
   std::vector<ParameterSpec> parameters{};
 };
 
@@ -55,15 +57,20 @@ struct Axis<SharingPolicy> {
   static constexpr std::string_view name = "sharing", standard = "group";
   static constexpr std::string_view question = "which blocks may serve more than one sequence?";
 };
+template <>
+struct Axis<EvictionPolicy> {
+  static constexpr std::string_view name = "eviction", standard = "lru";
+  static constexpr std::string_view question = "which cached block goes first?";
+};
 
 /// A registered policy: its description and how to make one. Exactly one alternative of `make` is its axis.
 struct PolicyEntry {
   template <class Policy>
-  using Factory = std::function<std::unique_ptr<Policy>(const Parameters&)>;
+  using Factory = std::function<std::unique_ptr<Policy>(const Parameters&, const Future*)>;
 
   PolicyInfo info;
   std::variant<Factory<SchedulingPolicy>, Factory<BatchingPolicy>, Factory<AllocationPolicy>,
-               Factory<PreemptionPolicy>, Factory<SharingPolicy>>
+               Factory<PreemptionPolicy>, Factory<SharingPolicy>, Factory<EvictionPolicy>>
       make;
 };
 
@@ -77,18 +84,21 @@ class PolicyRegistry {
   /// Knows the axes and no policy.
   PolicyRegistry();
 
-  /// Registers `Implementation`, made from its resolved parameters and an oracle, from its parameters, or
-  /// from nothing, whichever constructor it has, under the axis of its base class. Aborts if the name is
-  /// taken.
+  /// Registers `Implementation`, made from its resolved parameters and an oracle or the future, from its
+  /// parameters, or from nothing, whichever constructor it has, under the axis of its base class. Aborts if
+  /// the name is taken.
   template <class Policy, class Implementation>
   void add(PolicyInfo info) {
     constexpr bool needs_oracle = std::is_constructible_v<Implementation, const Parameters&, const Oracle&>;
-    info.needs = needs_oracle ? "oracle" : "";
+    constexpr bool needs_future = std::is_constructible_v<Implementation, const Parameters&, const Future&>;
+    info.needs = needs_oracle ? "oracle" : needs_future ? "future" : "";
     add(Axis<Policy>::name,
-        {std::move(info),
-         PolicyEntry::Factory<Policy>([](const Parameters& parameters) -> std::unique_ptr<Policy> {
+        {std::move(info), PolicyEntry::Factory<Policy>([](const Parameters& parameters,
+                                                          const Future* future) -> std::unique_ptr<Policy> {
            if constexpr (needs_oracle) {
              return std::make_unique<Implementation>(parameters, Oracle());
+           } else if constexpr (needs_future) {
+             return std::make_unique<Implementation>(parameters, *future);
            } else if constexpr (std::is_constructible_v<Implementation, const Parameters&>) {
              return std::make_unique<Implementation>(parameters);
            } else {
@@ -102,10 +112,17 @@ class PolicyRegistry {
   const AxisEntry& axis(std::string_view axis) const;
   const PolicyEntry& find(std::string_view axis, std::string_view name) const;
 
-  /// Makes the policy `name` of Policy's axis. Throws InputError if there is none.
+  /// Makes the policy `name` of Policy's axis. Throws InputError if there is none, or if it needs the future
+  /// and there is none; the future, if given, must outlive the policy.
   template <class Policy>
-  std::unique_ptr<Policy> make(std::string_view name, const Parameters& parameters) const {
-    return std::get<PolicyEntry::Factory<Policy>>(find(Axis<Policy>::name, name).make)(parameters);
+  std::unique_ptr<Policy> make(std::string_view name, const Parameters& parameters,
+                               const Future* future = nullptr) const {
+    const PolicyEntry& entry = find(Axis<Policy>::name, name);
+    if (entry.info.needs == "future" && future == nullptr) {
+      throw InputError(std::string(Axis<Policy>::name) + " policy '" + std::string(name) +
+                       "' needs the future, which no run has; `pagelab cache-sim` has the future of a trace");
+    }
+    return std::get<PolicyEntry::Factory<Policy>>(entry.make)(parameters, future);
   }
 
  private:
@@ -128,6 +145,18 @@ struct PolicySet {
   Choice<AllocationPolicy> allocation;
   Choice<PreemptionPolicy> preemption;
   Choice<SharingPolicy> sharing;
+  Choice<EvictionPolicy> eviction;
+
+  /// Calls `visit(choice)` for every axis, in the order of PolicyRegistry::axes().
+  template <class Visit>
+  void for_each(Visit&& visit) {
+    visit(scheduling);
+    visit(batching);
+    visit(allocation);
+    visit(preemption);
+    visit(sharing);
+    visit(eviction);
+  }
 };
 
 }  // namespace pagelab

@@ -258,11 +258,7 @@ PolicySet make_policies(const Experiment& experiment, const PolicyRegistry& regi
     out = {choice->name, registry.make<Policy>(choice->name, choice->parameters)};
   };
   PolicySet set;
-  make(set.scheduling);
-  make(set.batching);
-  make(set.allocation);
-  make(set.preemption);
-  make(set.sharing);
+  set.for_each(make);
   return set;
 }
 

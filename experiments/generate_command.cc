@@ -48,19 +48,16 @@ class Keeper final : public Recorder {
   std::vector<FinishedSequence> done;
 };
 
-template <class Policy>
-PolicySet::Choice<Policy> standard_policy(const PolicyRegistry& registry) {
-  const std::string name(Axis<Policy>::standard);
-  return {name,
-          registry.make<Policy>(name, Parameters(registry.find(Axis<Policy>::name, name).info.parameters))};
-}
-
 PolicySet standard_policies() {
   PolicyRegistry registry;
   register_builtin_policies(registry);
-  return {standard_policy<SchedulingPolicy>(registry), standard_policy<BatchingPolicy>(registry),
-          standard_policy<AllocationPolicy>(registry), standard_policy<PreemptionPolicy>(registry),
-          standard_policy<SharingPolicy>(registry)};
+  PolicySet set;
+  set.for_each([&]<class Policy>(PolicySet::Choice<Policy>& choice) {
+    const std::string name(Axis<Policy>::standard);
+    choice = {name, registry.make<Policy>(
+                        name, Parameters(registry.find(Axis<Policy>::name, name).info.parameters))};
+  });
+  return set;
 }
 
 void check_prompt(const GenerateOptions& options, const ModelShape& shape) {

@@ -69,7 +69,7 @@ class ListWorkload final : public Workload {
 /// Names (and parameters) of the policies of a run; what is empty is the axis's standard.
 struct PolicyNames {
   std::string scheduling = "fcfs", batching = "mixed", allocation = "paged", preemption = "latest",
-              sharing = "group";
+              sharing = "group", eviction = "lru";
   std::map<std::string, ParameterValue> parameters{};  ///< "batching.max_tokens" -> value
 };
 
@@ -93,7 +93,8 @@ inline PolicySet policies(const PolicyNames& names = {}) {
           choose<BatchingPolicy>(registry, names.batching, names),
           choose<AllocationPolicy>(registry, names.allocation, names),
           choose<PreemptionPolicy>(registry, names.preemption, names),
-          choose<SharingPolicy>(registry, names.sharing, names)};
+          choose<SharingPolicy>(registry, names.sharing, names),
+          choose<EvictionPolicy>(registry, names.eviction, names)};
 }
 
 /// Keeps all that the engine reports.
