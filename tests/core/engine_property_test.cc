@@ -42,8 +42,10 @@ std::vector<Request> random_requests() {
     requests.push_back(random_request(id));
     if (*rc::gen::inRange(0, 2) == 0) {
       Request& request = requests.back();
-      request.prompt.insert(request.prompt.begin(), prefix.begin(), prefix.end());
-      request.shared_prefix = Tokens(static_cast<std::int64_t>(prefix.size()));
+      const auto shared =
+          *rc::gen::inRange<std::ptrdiff_t>(1, static_cast<std::ptrdiff_t>(prefix.size()) + 1);
+      request.prompt.insert(request.prompt.begin(), prefix.begin(), prefix.begin() + shared);
+      request.shared_prefix = Tokens(shared);
     }
   }
   std::sort(requests.begin(), requests.end(),
