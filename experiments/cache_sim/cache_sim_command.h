@@ -11,12 +11,12 @@
 namespace pagelab {
 
 struct CacheSimOptions {
-  std::filesystem::path trace;
-  std::vector<std::string> policies;  ///< empty: all of the axis
-  std::vector<std::int64_t> capacities;
-  std::vector<std::string> overrides;  ///< POLICY.PARAMETER=VALUE
-  std::int64_t block_tokens = 0;       ///< of a trace of prompts; 0: as fits
-  std::filesystem::path csv;           ///< empty: none
+  std::filesystem::path trace{};
+  std::vector<std::string> policies{};  ///< empty: all of the axis
+  std::vector<std::int64_t> capacities{};
+  std::vector<std::string> overrides{};  ///< POLICY.PARAMETER=VALUE
+  std::int64_t block_tokens = 0;         ///< of a trace of prompts; 0: as fits
+  std::filesystem::path csv{};           ///< empty: none
 };
 
 /// Returns the table of miss ratios and writes it to `csv` too. Throws InputError, OutputError, PolicyError.
