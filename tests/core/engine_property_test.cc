@@ -68,6 +68,8 @@ PolicyNames random_policies() {
   } else {
     names.sharing =
         *rc::gen::element<std::string>("group", "none", "pinned_prefix", "prefix_hash", "prefix_radix");
+    names.eviction = *rc::gen::element<std::string>("lru", "fifo", "lfu", "clock", "sieve", "s3fifo", "arc",
+                                                    "slru", "twoq", "cost");
     names.parameters["allocation.watermark"] = *rc::gen::inRange(0, 3) * 0.1;
   }
   if (names.batching == "static") {
