@@ -10,6 +10,7 @@
 #include "experiments/prompts.h"
 #include "experiments/run_folder.h"
 #include "experiments/workload.h"
+#include "tests/support/source_dir.h"
 
 namespace pagelab {
 namespace {
@@ -113,9 +114,8 @@ BENCHMARK(workload)->Unit(benchmark::kMillisecond);
 /// 100,000 requests from ShareGPT's 58,787 rows, repeated and shuffled, until the first one is there.
 void trace_until_ready(benchmark::State& state) {
   const char* shared = std::getenv("PAGELAB_SHARED");
-  const fs::path file =
-      (shared != nullptr ? fs::path(shared) : fs::path(PAGELAB_SOURCE_DIR) / ".." / "shared") / "traces" /
-      "sharegpt_first_turn_llama.csv.xz";
+  const fs::path file = (shared != nullptr ? fs::path(shared) : test::source_dir() / ".." / "shared") /
+                        "traces" / "sharegpt_first_turn_llama.csv.xz";
   if (!fs::exists(file)) {
     state.SkipWithError(("no trace at " + file.string()).c_str());
     return;

@@ -6,12 +6,13 @@
 
 #include "models/device_description.h"
 #include "models/sim_device.h"
+#include "tests/support/source_dir.h"
 
 namespace pagelab {
 namespace {
 
 SimDevice opt_13b() {
-  const auto file = std::filesystem::path(PAGELAB_SOURCE_DIR) / "experiments/devices/a100-40gb.toml";
+  const auto file = test::source_dir() / "experiments/devices/a100-40gb.toml";
   return {read_device_description(file), *find_shape("opt-13b"), {}, {Blocks(984), Blocks(1638)}};
 }
 

@@ -14,6 +14,7 @@
 #include "tests/cuda/stream_orders.h"
 #include "tests/models/paged_batch.h"
 #include "tests/support/builders.h"
+#include "tests/support/source_dir.h"
 
 namespace pagelab {
 namespace {
@@ -28,7 +29,7 @@ using testing::parallel;
 using testing::request;
 
 std::string golden_path(const std::string& name) {
-  return PAGELAB_SOURCE_DIR "/tests/golden/" + name;
+  return (test::source_dir() / "tests/golden" / name).string();
 }
 
 struct Case {

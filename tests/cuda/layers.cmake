@@ -24,10 +24,11 @@ endif()
 
 # A library of kernels in which clang reports every memory access to the checks; they name files from the project's root.
 function(pagelab_checked_kernels library)
+  file(RELATIVE_PATH root ${CMAKE_CURRENT_BINARY_DIR} ${PROJECT_SOURCE_DIR})
   pagelab_kernel_objects(objects ${library} "${ARGN}" ${PAGELAB_CLANG} -xc++ -O1 -g -fsanitize=thread
-    -fno-strict-aliasing -include ${PROJECT_SOURCE_DIR}/kernels/emu/instrumented.h
-    -fdebug-compilation-dir=. -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=
-    -DPAGELAB_CUDA_VARIANT=cuda_emulated -I${PROJECT_SOURCE_DIR}/kernels/emu/include)
+    -fno-strict-aliasing -include ${root}/kernels/emu/instrumented.h
+    -fdebug-compilation-dir=. -ffile-prefix-map=${root}/=
+    -DPAGELAB_CUDA_VARIANT=cuda_emulated -I${root}/kernels/emu/include)
   add_library(${library} STATIC ${objects})
   set_target_properties(${library} PROPERTIES LINKER_LANGUAGE CXX)
   target_link_libraries(${library} PUBLIC pagelab_emu_check pagelab_emulated_cuda)

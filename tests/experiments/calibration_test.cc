@@ -10,6 +10,7 @@
 
 #include "experiments/calibrate/least_squares.h"
 #include "models/cost_model.h"
+#include "tests/support/source_dir.h"
 
 namespace pagelab {
 namespace {
@@ -115,7 +116,7 @@ Backend known_backend(bool queues) {
   return {.make = [=] { return std::make_unique<KnownOps>(queues); }, .queues = queues};
 }
 
-const std::string tiny = PAGELAB_SOURCE_DIR "/tests/golden/gpt2";
+const std::string tiny = (test::source_dir() / "tests/golden/gpt2").string();
 
 MeasureOptions quick_options() {
   return {.kv_bytes = 1 << 20, .most_rows = 256, .rounds = 2, .quick = true};

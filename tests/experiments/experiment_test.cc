@@ -9,6 +9,7 @@
 
 #include "policies/builtin.h"
 #include "tests/experiments/files.h"
+#include "tests/support/source_dir.h"
 
 namespace pagelab {
 namespace {
@@ -28,7 +29,7 @@ const PolicyRegistry& registry() {
   return filled;
 }
 
-const std::filesystem::path kExamples = std::filesystem::path(PAGELAB_SOURCE_DIR) / "experiments";
+const std::filesystem::path kExamples = test::source_dir() / "experiments";
 
 Experiment resolve(const std::string& toml, const std::vector<std::string>& overrides = {},
                    const std::string& name = "e.toml") {

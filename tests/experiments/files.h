@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/temporary_folder.h"
 
 namespace pagelab::test {
@@ -28,9 +29,7 @@ inline std::string xz_compressed(std::string_view text) {
 /// The folder of traces: PAGELAB_SHARED/traces, or shared/traces beside the project.
 inline std::filesystem::path traces() {
   const char* shared = std::getenv("PAGELAB_SHARED");
-  return (shared != nullptr ? std::filesystem::path(shared)
-                            : std::filesystem::path(PAGELAB_SOURCE_DIR) / ".." / "shared") /
-         "traces";
+  return (shared != nullptr ? std::filesystem::path(shared) : source_dir() / ".." / "shared") / "traces";
 }
 
 inline bool in_ci() {

@@ -11,6 +11,7 @@
 #include "policies/builtin.h"
 #include "tests/experiments/files.h"
 #include "tests/models/plain_device.h"
+#include "tests/support/source_dir.h"
 
 namespace pagelab {
 namespace {
@@ -92,7 +93,7 @@ TEST_F(SimExperiment, TakesThePoolsThatItIsGiven) {
 }
 
 TEST_F(SimExperiment, NeedsOnlyTheConfigOfACheckpoint) {
-  const auto golden = std::filesystem::path(PAGELAB_SOURCE_DIR) / "tests/golden/llama";
+  const auto golden = test::source_dir() / "tests/golden/llama";
   std::filesystem::create_directory(folder_.path() / "model");
   std::filesystem::copy(golden / "config.json", folder_.path() / "model");
   const std::string path = "model.path=" + (folder_.path() / "model").string();

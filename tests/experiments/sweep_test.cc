@@ -11,6 +11,7 @@
 #include "experiments/reproduce/figure_runs.h"
 #include "policies/builtin.h"
 #include "tests/experiments/files.h"
+#include "tests/support/source_dir.h"
 
 namespace pagelab {
 namespace {
@@ -65,7 +66,7 @@ class SweepTest : public ::testing::Test {
  protected:
   SweepTest() {
     register_builtin_policies(registry);
-    folder.write("base.toml", fmt::format(fmt::runtime(base), PAGELAB_SOURCE_DIR));
+    folder.write("base.toml", fmt::format(fmt::runtime(base), test::source_dir().string()));
     folder.write("systems/small.toml", "[policy.batching]\nmax_sequences = 1\n");
     folder.write("systems/large.toml", "[policy.batching]\nmax_sequences = 100\n");
   }

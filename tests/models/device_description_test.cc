@@ -8,6 +8,7 @@
 #include "core/config.h"
 #include "core/error.h"
 #include "tests/models/plain_device.h"
+#include "tests/support/source_dir.h"
 
 namespace pagelab {
 namespace {
@@ -93,7 +94,7 @@ TEST(DeviceDescription, RefusesListsThatMakeNoCurve) {
 }
 
 TEST(DeviceDescription, ShippedOnesCanBeRead) {
-  const std::filesystem::path folder = std::filesystem::path(PAGELAB_SOURCE_DIR) / "experiments/devices";
+  const std::filesystem::path folder = test::source_dir() / "experiments/devices";
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     EXPECT_EQ(read_device_description(entry.path()).name, entry.path().stem().string());
   }

@@ -10,6 +10,7 @@
 #include "models/model.h"
 #include "models/model_device.h"
 #include "tests/support/builders.h"
+#include "tests/support/source_dir.h"
 
 namespace pagelab {
 namespace {
@@ -19,7 +20,7 @@ using nlohmann::json;
 class GoldenServing : public ::testing::TestWithParam<std::string> {
  protected:
   GoldenServing() {
-    const std::string path = PAGELAB_SOURCE_DIR "/tests/golden/" + GetParam();
+    const std::string path = (test::source_dir() / "tests/golden" / GetParam()).string();
     golden_ = json::parse(std::ifstream(path + ".json"));
     auto ops = std::make_unique<kernels::cpu::CpuOps>(
         kernels::cpu::CpuOptions{.threads = 2, .weight_dtype = kernels::DType::f32});

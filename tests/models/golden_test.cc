@@ -10,6 +10,7 @@
 #include "models/model.h"
 #include "models/model_device.h"
 #include "tests/models/paged_batch.h"
+#include "tests/support/source_dir.h"
 
 namespace pagelab {
 namespace {
@@ -20,7 +21,7 @@ using nlohmann::json;
 constexpr std::int32_t kBlocks = 128;
 
 std::string golden_path(const std::string& name) {
-  return PAGELAB_SOURCE_DIR "/tests/golden/" + name;
+  return (test::source_dir() / "tests/golden" / name).string();
 }
 
 json read_golden(const std::string& name) {

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "models/device_description.h"
 #include "models/shard.h"
+#include "tests/support/source_dir.h"
 
 namespace pagelab {
 namespace {
@@ -16,9 +17,7 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 
 double memory_gib(const std::string& device) {
-  return read_device_description(std::filesystem::path(PAGELAB_SOURCE_DIR) / "experiments/devices" /
-                                 (device + ".toml"))
-      .memory_gib;
+  return read_device_description(test::source_dir() / "experiments/devices" / (device + ".toml")).memory_gib;
 }
 
 TEST(MemoryPlan, GivesTheBlocksOfThePagedAttentionPapersTable1) {
