@@ -1,6 +1,7 @@
 #include "core/kv_manager.h"
 
 #include <algorithm>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -17,6 +18,9 @@ Tokens share_of(const Sequence& sequence, bool all_pending, Tokens left) {
   return std::min(left, all_pending ? sequence.pending() : sequence.pending() - Tokens(1));
 }
 
+/// No pool has more slots.
+constexpr std::int64_t most_slots = std::numeric_limits<std::int32_t>::max();
+
 std::string describe(const SequenceGroup& group) {
   return fmt::format("request {}", group.request.id.value());
 }
@@ -27,15 +31,19 @@ KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocatio
                      const SharingPolicy& sharing)
     : block_size_(capacity.block_size),
       allocation_(allocation),
-      sharing_(sharing),
+      within_group_(ask_policy("sharing", [&] { return sharing.within_group(); })),
+      pins_prefixes_(ask_policy("sharing", [&] { return sharing.pins_prefixes(); })),
       device_(capacity.device_blocks, capacity.block_size),
       host_(capacity.host_blocks, capacity.block_size),
-      runs_(allocation.make_runs(capacity.device_blocks, capacity.block_size)),
-      empty_(allocation.make_runs(capacity.device_blocks, capacity.block_size)),
+      runs_(make_runs()),
+      empty_(make_runs()),
       pinned_(capacity.block_size),
       marks_(static_cast<std::size_t>(std::max(capacity.device_blocks, capacity.host_blocks).value()), 0),
       moved_to_(marks_.size()) {
-  if (runs_ && (sharing_.within_group() || sharing_.pins_prefixes())) {
+  if ((runs_ == nullptr) != (empty_ == nullptr)) {
+    throw BrokenRule("allocation", "it makes an allocator of runs only now and then");
+  }
+  if (runs_ && (within_group_ || pins_prefixes_)) {
     throw InputError(
         "the allocation policy gives every sequence a run of blocks of its own, so no block can be shared: "
         "set "
@@ -50,10 +58,11 @@ bool KvManager::mark(BlockId block) const {
 }
 
 Blocks KvManager::reserved(const SequenceGroup& group, Tokens known) const {
-  const Tokens slots = allocation_.reserve(GroupView(group), known);
-  if (slots < known) {
-    throw PolicyError(fmt::format("the allocation policy reserves {} slots for {} known tokens of request {}",
-                                  slots.value(), known.value(), group.request.id.value()));
+  const Tokens slots = ask_policy("allocation", [&] { return allocation_.reserve(GroupView(group), known); });
+  if (slots < known || slots > Tokens(most_slots)) {
+    throw BrokenRule("allocation",
+                     fmt::format("it reserves {} slots for {} known tokens of request {}", slots.value(),
+                                 known.value(), group.request.id.value()));
   }
   return blocks_for(slots, block_size_);
 }
@@ -180,7 +189,7 @@ void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
   SequenceGroup& group = *decision.group;
   switch (decision.kind) {
     case DecisionKind::admit:
-      runs_ ? admit_in_runs(group) : admit(group);
+      runs_ ? admit_in_runs(group) : admit(group, decision.blocks);
       break;
     case DecisionKind::preempt_recompute:
       drop(group);
@@ -208,11 +217,29 @@ void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
   }
 }
 
-void KvManager::admit(SequenceGroup& group) {
+void KvManager::admit(SequenceGroup& group, Blocks planned) {
   PAGELAB_INVARIANT(group.state == GroupState::waiting, describe(group));
   const std::span<const BlockId> prefix = pinned_.match(group.request.prompt);
-  for (Sequence& sequence : group.live) {
-    const auto blocks = static_cast<std::size_t>(reserved(group, sequence.known()).value());
+  set_aside_.clear();
+  Blocks sum;
+  for (const Sequence& sequence : group.live) {
+    set_aside_.push_back(reserved(group, sequence.known()));
+    sum += set_aside_.back() - blocks_for(sequence.shared, block_size_);
+  }
+  if (planned >= Blocks(0) && sum != planned) {
+    throw BrokenRule("allocation", fmt::format("it reserves {} blocks for request {} where it just reserved {}",
+                                               sum.value(), group.request.id.value(), planned.value()));
+  }
+  const Blocks longest = *std::ranges::max_element(set_aside_);
+  if (blocks_at_most(group, longest) + pinned() > device_.capacity()) {
+    throw BrokenRule("allocation",
+                     fmt::format("it reserves {} blocks for request {}, which then may not fit the pool; it "
+                                 "reserved less when the request was accepted",
+                                 longest.value(), group.request.id.value()));
+  }
+  for (std::size_t i = 0; i < group.live.size(); ++i) {
+    Sequence& sequence = group.live[i];
+    const auto blocks = static_cast<std::size_t>(set_aside_[i].value());
     const auto shared = static_cast<std::size_t>(sequence.shared / block_size_);
     sequence.blocks.clear();
     for (std::size_t entry = 0; entry < blocks; ++entry) {
@@ -235,7 +262,9 @@ void KvManager::release(std::vector<BlockId>& table) {
     device_.release(block);
   }
   if (runs_ && !table.empty()) {
-    runs_->give_back(table.front(), Blocks(static_cast<std::int64_t>(table.size())));
+    ask_policy("allocation", [&] {
+      runs_->give_back(table.front(), Blocks(static_cast<std::int64_t>(table.size())));
+    });
   }
   table.clear();
 }
@@ -266,7 +295,7 @@ void KvManager::copy_on_write(SequenceGroup& group, std::size_t index, std::size
 }
 
 std::size_t KvManager::first_written(const Sequence& sequence) const {
-  return sharing_.within_group() ? sequence.entry_of(sequence.computed, block_size_) : 0;
+  return within_group_ ? sequence.entry_of(sequence.computed, block_size_) : 0;
 }
 
 void KvManager::drop(SequenceGroup& group) {
@@ -285,7 +314,7 @@ void KvManager::remember_sharing(SequenceGroup& group) const {
     Sequence& sequence = group.live[i];
     sequence.shared = pinned_.leading(sequence.blocks).value() * block_size_;
     sequence.shared_with = -1;
-    for (std::size_t j = 0; j < i && sharing_.within_group(); ++j) {
+    for (std::size_t j = 0; j < i && within_group_; ++j) {
       const auto& other = group.live[j].blocks;
       const auto differ =
           std::mismatch(sequence.blocks.begin(), sequence.blocks.end(), other.begin(), other.end());
