@@ -22,9 +22,9 @@ class PolicyError : public std::runtime_error {
 
 /// The same from a place that knows neither the policy's name nor the step; Engine::step() adds them. `axis` is
 /// a string literal.
-class BrokenRule : public std::runtime_error {
+class BrokenRule : public PolicyError {
  public:
-  BrokenRule(std::string_view axis, const std::string& rule) : std::runtime_error(rule), axis_(axis) {}
+  BrokenRule(std::string_view axis, const std::string& rule) : PolicyError(rule), axis_(axis) {}
   std::string_view axis() const { return axis_; }
 
  private:

@@ -28,11 +28,12 @@ std::string describe(const SequenceGroup& group) {
 }  // namespace
 
 KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocation,
-                     const SharingPolicy& sharing)
+                     const SharingPolicy& sharing, EvictionPolicy& eviction)
     : block_size_(capacity.block_size),
       allocation_(allocation),
       within_group_(ask_policy("sharing", [&] { return sharing.within_group(); })),
       pins_prefixes_(ask_policy("sharing", [&] { return sharing.pins_prefixes(); })),
+      caches_outputs_(ask_policy("sharing", [&] { return sharing.caches_outputs(); })),
       device_(capacity.device_blocks, capacity.block_size),
       host_(capacity.host_blocks, capacity.block_size),
       runs_(make_runs()),
@@ -43,7 +44,10 @@ KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocatio
   if ((runs_ == nullptr) != (empty_ == nullptr)) {
     throw BrokenRule("allocation", "it makes an allocator of runs only now and then");
   }
-  if (runs_ && (within_group_ || pins_prefixes_)) {
+  if (auto index = ask_policy("sharing", [&] { return sharing.make_index(device_.capacity(), block_size_); })) {
+    cache_ = std::make_unique<PrefixCache>(std::move(index), eviction, device_.capacity());
+  }
+  if (runs_ && (within_group_ || pins_prefixes_ || cache_)) {
     throw InputError(
         "the allocation policy gives every sequence a run of blocks of its own, so no block can be shared: "
         "set "
@@ -67,15 +71,21 @@ Blocks KvManager::reserved(const SequenceGroup& group, Tokens known) const {
   return blocks_for(slots, block_size_);
 }
 
-Blocks KvManager::blocks_to_admit(const SequenceGroup& group) const {
+Blocks KvManager::blocks_to_admit(const SequenceGroup& group, Blocks* set_aside) const {
+  Blocks all;
+  Blocks shared;
   if (runs_) {
-    return reserved(group, group.live.front().known()) * group.width_left();
+    all = reserved(group, group.live.front().known()) * group.width_left();
+  } else {
+    for (const Sequence& sequence : group.live) {
+      all += reserved(group, sequence.known());
+      shared += blocks_for(sequence.shared, block_size_);
+    }
   }
-  Blocks sum;
-  for (const Sequence& sequence : group.live) {
-    sum += reserved(group, sequence.known()) - blocks_for(sequence.shared, block_size_);
+  if (set_aside != nullptr) {
+    *set_aside = all;
   }
-  return sum;
+  return all - shared + (cache_ ? idle_hits(group) : Blocks(0));
 }
 
 Blocks KvManager::blocks_to_append_to_all(const SequenceGroup& group, Tokens tokens) const {
@@ -120,13 +130,13 @@ Blocks KvManager::blocks_held(const SequenceGroup& group) const {
 }
 
 Blocks KvManager::blocks_freed(const SequenceGroup& group) const {
-  return blocks_held(group) - pinned_.leading(group.live.front().blocks);
+  return cache_ ? blocks_made_idle(group) : blocks_held(group) - pinned_.leading(group.live.front().blocks);
 }
 
-inline void KvManager::extend(Sequence& sequence, Tokens tokens) {
+inline void KvManager::extend(SequenceGroup& group, Sequence& sequence, Tokens tokens) {
   const Tokens end = sequence.computed + tokens;
   for (Blocks lack = lacking(sequence, tokens); lack > Blocks(0); lack -= Blocks(1)) {
-    emplace(sequence.blocks) = device_.allocate();
+    emplace(sequence.blocks) = new_block(group);
   }
   Tokens start = static_cast<std::int64_t>(sequence.blocks.size() - 1) * block_size_;
   if (sequence.computed >= start) {  // most steps stay within the last block
@@ -142,7 +152,7 @@ inline void KvManager::extend(Sequence& sequence, Tokens tokens) {
 }
 
 inline void KvManager::write(SequenceGroup& group, Sequence& sequence, Tokens tokens, StepBatch& batch) {
-  extend(sequence, tokens);
+  extend(group, sequence, tokens);
   append(batch, group, sequence, sequence.computed, tokens);
   const Tokens after = sequence.computed + tokens;
   if (sequence.computed < sequence.most_computed) {
@@ -188,6 +198,9 @@ void KvManager::compute_all(SequenceGroup& group, const Decision& decision, Step
 void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
   SequenceGroup& group = *decision.group;
   switch (decision.kind) {
+    case DecisionKind::share:
+      share(group);
+      break;
     case DecisionKind::admit:
       runs_ ? admit_in_runs(group) : admit(group, decision.blocks);
       break;
@@ -211,8 +224,12 @@ void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
     case DecisionKind::finish:
       finish(group, static_cast<std::size_t>(decision.sequence));
       break;
+    case DecisionKind::cache:
+      list_blocks(group);
+      break;
     case DecisionKind::proceed:
     case DecisionKind::copy_on_write:
+    case DecisionKind::evict:
       PAGELAB_INVARIANT(false, fmt::format("'{}' changes no owners by itself", name_of(decision.kind)));
   }
 }
@@ -224,7 +241,7 @@ void KvManager::admit(SequenceGroup& group, Blocks planned) {
   Blocks sum;
   for (const Sequence& sequence : group.live) {
     set_aside_.push_back(reserved(group, sequence.known()));
-    sum += set_aside_.back() - blocks_for(sequence.shared, block_size_);
+    sum += set_aside_.back();
   }
   if (planned >= Blocks(0) && sum != planned) {
     throw BrokenRule("allocation", fmt::format("it reserves {} blocks for request {} where it just reserved {}",
@@ -241,8 +258,7 @@ void KvManager::admit(SequenceGroup& group, Blocks planned) {
     Sequence& sequence = group.live[i];
     const auto blocks = static_cast<std::size_t>(set_aside_[i].value());
     const auto shared = static_cast<std::size_t>(sequence.shared / block_size_);
-    sequence.blocks.clear();
-    for (std::size_t entry = 0; entry < blocks; ++entry) {
+    for (std::size_t entry = sequence.blocks.size(); entry < blocks; ++entry) {  // behind cached ones, if any
       if (entry < shared) {
         sequence.blocks.push_back(
             sequence.shared_with < 0
@@ -250,7 +266,7 @@ void KvManager::admit(SequenceGroup& group, Blocks planned) {
                 : group.live[static_cast<std::size_t>(sequence.shared_with)].blocks[entry]);
         device_.retain(sequence.blocks.back());
       } else {
-        sequence.blocks.push_back(device_.allocate());
+        sequence.blocks.push_back(new_block(group));
       }
     }
   }
@@ -265,6 +281,9 @@ void KvManager::release(std::vector<BlockId>& table) {
     ask_policy("allocation", [&] {
       runs_->give_back(table.front(), Blocks(static_cast<std::int64_t>(table.size())));
     });
+  }
+  if (cache_) {
+    cache_->let_go(table, [this](BlockId block) { return device_.shared(block); });
   }
   table.clear();
 }
@@ -282,7 +301,7 @@ void KvManager::unshare(SequenceGroup& group, std::size_t index, StepBatch& batc
 void KvManager::copy_on_write(SequenceGroup& group, std::size_t index, std::size_t table_entry,
                               StepBatch& batch, std::vector<Decision>& log) {
   BlockId& block = group.live[index].blocks[table_entry];
-  const BlockId copy = device_.allocate();
+  const BlockId copy = new_block(group);
   device_.set_fill(copy, device_.fill(block));
   batch.copies.push_back({.source = block, .target = copy});
   device_.release(block);
@@ -303,6 +322,7 @@ void KvManager::drop(SequenceGroup& group) {
   for (Sequence& sequence : group.live) {
     release(sequence.blocks);
     sequence.computed = sequence.shared;
+    forget_listed(sequence);
   }
   release_spare(group);
   group.state = GroupState::waiting;
@@ -331,9 +351,10 @@ void KvManager::remember_sharing(SequenceGroup& group) const {
 void KvManager::move(SequenceGroup& group, BlockPool& from, BlockPool& to, std::vector<BlockCopy>& copies) {
   new_marks();
   for (Sequence& sequence : group.live) {
+    left_.assign(sequence.blocks.begin(), sequence.blocks.end());
     for (BlockId& block : sequence.blocks) {
       if (mark(block)) {
-        const BlockId target = to.allocate();
+        const BlockId target = &to == &device_ ? new_block(group) : to.allocate();
         to.set_fill(target, from.fill(block));
         copies.push_back({.source = block, .target = target});
         moved_to_[block.index()] = target;
@@ -344,6 +365,10 @@ void KvManager::move(SequenceGroup& group, BlockPool& from, BlockPool& to, std::
       block = moved_to_[source.index()];
       from.release(source);
     }
+    if (cache_ && &from == &device_) {
+      cache_->let_go(left_, [this](BlockId block) { return device_.shared(block); });
+    }
+    forget_listed(sequence);
   }
 }
 
@@ -376,10 +401,10 @@ void KvManager::finish(SequenceGroup& group, std::size_t index) {
 void KvManager::check_integrity(std::span<SequenceGroup* const> running,
                                 std::span<SequenceGroup* const> swapped) const {
   const auto check = [this](const BlockPool& pool, std::span<SequenceGroup* const> groups,
-                            std::span<const BlockId> pinned) {
+                            std::span<const BlockId> kept) {
     pool.check_integrity();
     std::vector<std::int32_t> owners(static_cast<std::size_t>(pool.capacity().value()), 0);
-    for (const BlockId block : pinned) {
+    for (const BlockId block : kept) {
       ++owners[block.index()];
     }
     for (const SequenceGroup* group : groups) {
@@ -404,8 +429,12 @@ void KvManager::check_integrity(std::span<SequenceGroup* const> running,
                         fmt::format("block {}: {} owners, count {}", i, owners[i], counted));
     }
   };
-  check(device_, running, pinned_.blocks());
+  check(device_, running,
+        cache_ ? cache_->blocks() : std::vector(pinned_.blocks().begin(), pinned_.blocks().end()));
   check(host_, swapped, {});
+  if (cache_) {
+    cache_->check_integrity();
+  }
 }
 
 }  // namespace pagelab
