@@ -90,7 +90,7 @@ class Engine {
 
   Queues queues_;
   std::vector<std::unique_ptr<SequenceGroup>> groups_;  ///< the live ones, in no order
-  std::int64_t evictions_ = 0;  ///< up to the last step
+  std::int64_t evictions_ = 0;                          ///< up to the last step
   std::int64_t evicted_then_needed_ = 0;
 
   // The step at hand; kept for their memory.

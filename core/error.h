@@ -20,8 +20,8 @@ class PolicyError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// The same from a place that knows neither the policy's name nor the step; Engine::step() adds them. `axis` is
-/// a string literal.
+/// The same from a place that knows neither the policy's name nor the step; Engine::step() adds them. `axis`
+/// is a string literal.
 class BrokenRule : public PolicyError {
  public:
   BrokenRule(std::string_view axis, const std::string& rule) : PolicyError(rule), axis_(axis) {}

@@ -44,7 +44,8 @@ KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocatio
   if ((runs_ == nullptr) != (empty_ == nullptr)) {
     throw BrokenRule("allocation", "it makes an allocator of runs only now and then");
   }
-  if (auto index = ask_policy("sharing", [&] { return sharing.make_index(device_.capacity(), block_size_); })) {
+  if (auto index =
+          ask_policy("sharing", [&] { return sharing.make_index(device_.capacity(), block_size_); })) {
     cache_ = std::make_unique<PrefixCache>(std::move(index), eviction, device_.capacity());
   }
   if (runs_ && (within_group_ || pins_prefixes_ || cache_)) {
@@ -64,9 +65,8 @@ bool KvManager::mark(BlockId block) const {
 Blocks KvManager::reserved(const SequenceGroup& group, Tokens known) const {
   const Tokens slots = ask_policy("allocation", [&] { return allocation_.reserve(GroupView(group), known); });
   if (slots < known || slots > Tokens(most_slots)) {
-    throw BrokenRule("allocation",
-                     fmt::format("it reserves {} slots for {} known tokens of request {}", slots.value(),
-                                 known.value(), group.request.id.value()));
+    throw BrokenRule("allocation", fmt::format("it reserves {} slots for {} known tokens of request {}",
+                                               slots.value(), known.value(), group.request.id.value()));
   }
   return blocks_for(slots, block_size_);
 }
@@ -244,8 +244,9 @@ void KvManager::admit(SequenceGroup& group, Blocks planned) {
     sum += set_aside_.back();
   }
   if (planned >= Blocks(0) && sum != planned) {
-    throw BrokenRule("allocation", fmt::format("it reserves {} blocks for request {} where it just reserved {}",
-                                               sum.value(), group.request.id.value(), planned.value()));
+    throw BrokenRule("allocation",
+                     fmt::format("it reserves {} blocks for request {} where it just reserved {}",
+                                 sum.value(), group.request.id.value(), planned.value()));
   }
   const Blocks longest = *std::ranges::max_element(set_aside_);
   if (blocks_at_most(group, longest) + pinned() > device_.capacity()) {
@@ -278,9 +279,8 @@ void KvManager::release(std::vector<BlockId>& table) {
     device_.release(block);
   }
   if (runs_ && !table.empty()) {
-    ask_policy("allocation", [&] {
-      runs_->give_back(table.front(), Blocks(static_cast<std::int64_t>(table.size())));
-    });
+    ask_policy("allocation",
+               [&] { runs_->give_back(table.front(), Blocks(static_cast<std::int64_t>(table.size()))); });
   }
   if (cache_) {
     cache_->let_go(table, [this](BlockId block) { return device_.shared(block); });

@@ -25,8 +25,8 @@ namespace pagelab {
 
 class KvManager {
  public:
-  /// Borrows the policies, which must outlive it. Throws InputError if two exclude each other. It and all that
-  /// asks a policy throw BrokenRule if the policy breaks its contract.
+  /// Borrows the policies, which must outlive it. Throws InputError if two exclude each other. It and all
+  /// that asks a policy throw BrokenRule if the policy breaks its contract.
   KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocation, const SharingPolicy& sharing,
             EvictionPolicy& eviction);
 
@@ -119,8 +119,8 @@ class KvManager {
                        std::span<SequenceGroup* const> swapped) const;
 
  private:
-  /// Device blocks that a group can come to hold at most, where `reserved` are set aside for each sequence: by
-  /// default what the allocation policy says when the request is accepted.
+  /// Device blocks that a group can come to hold at most, where `reserved` are set aside for each sequence:
+  /// by default what the allocation policy says when the request is accepted.
   Blocks blocks_at_most(const SequenceGroup& group, Blocks reserved) const;
   Blocks blocks_at_most(const SequenceGroup& group) const;
   /// The whole blocks of the prefix that a request declares.
@@ -213,7 +213,7 @@ class KvManager {
   mutable std::vector<std::uint32_t> marks_;
   mutable std::uint32_t mark_ = 0;
   std::vector<BlockId> moved_to_;
-  std::vector<Blocks> set_aside_;  ///< for each sequence of the group being admitted
+  std::vector<Blocks> set_aside_;           ///< for each sequence of the group being admitted
   mutable std::vector<std::int32_t> uses_;  ///< scratch: of each block by one group
   mutable std::vector<TokenId> tokens_;     ///< scratch of look-ups
   std::vector<BlockId> left_;               ///< scratch: a table that is given up

@@ -94,7 +94,8 @@ class PrefixCache {
   };
 
   bool is_cached(CacheEntry entry) const {
-    return entry.value() >= 0 && entry.value() < view_.entries() && entries_[entry.index()].block.value() >= 0;
+    return entry.value() >= 0 && entry.value() < view_.entries() &&
+           entries_[entry.index()].block.value() >= 0;
   }
   /// Throws BrokenRule if the sharing policy's index found what is not there.
   void require_cached(CacheEntry entry) const;

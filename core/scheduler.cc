@@ -95,9 +95,8 @@ std::array<Stage, 3> Scheduler::stages() const {
 }
 
 Blocks Scheduler::headroom(const SequenceGroup& group, Blocks exact) const {
-  const Blocks wanted = ask(policies_.allocation, [&](AllocationPolicy& p) {
-    return p.append_headroom(GroupView(group), exact);
-  });
+  const Blocks wanted = ask(policies_.allocation,
+                            [&](AllocationPolicy& p) { return p.append_headroom(GroupView(group), exact); });
   if (wanted < exact) {
     broken("allocation", policies_.allocation.name,
            fmt::format("its headroom for request {} is {} blocks, which needs {}", group.request.id.value(),
@@ -228,10 +227,11 @@ bool Scheduler::fits_with_watermark(Blocks need) const {
 
 void Scheduler::require_room_alone(const SequenceGroup& group, Blocks need) const {
   if (so_far_.running_groups == 0) {
-    broken("allocation", policies_.allocation.name,
-           fmt::format("request {} was accepted, and now that nothing runs there is no room for the {} blocks "
-                       "that it is to get, of {} free ones",
-                       group.request.id.value(), need.value(), free_.value()));
+    broken(
+        "allocation", policies_.allocation.name,
+        fmt::format("request {} was accepted, and now that nothing runs there is no room for the {} blocks "
+                    "that it is to get, of {} free ones",
+                    group.request.id.value(), need.value(), free_.value()));
   }
 }
 

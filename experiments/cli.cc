@@ -16,6 +16,7 @@
 #include "core/policy_registry.h"
 #include "experiments/build_info.h"
 #include "experiments/calibrate/calibrate_command.h"
+#include "experiments/check/check_command.h"
 #include "experiments/device_factory.h"
 #include "experiments/generate_command.h"
 #include "experiments/interrupt.h"
@@ -185,6 +186,35 @@ void add_reproduce(CLI::App& app, ReproduceOptions& options, Command& command, I
   reproduce->callback([&] { command = [&] { return reproduce_command(options, interrupt); }; });
 }
 
+void add_check_policy(CLI::App& app, CheckCommandOptions& options, Command& command) {
+  CLI::App* check = app.add_subcommand(
+      "check-policy",
+      "Hold a policy to its contract in thousands of small runs; prints the smallest that fails");
+  check->add_option("AXIS/NAME", options.which, "such as batching/mixed")->required();
+  check
+      ->add_option(
+          "--set", options.settings,
+          "a parameter that is not to be drawn, as key=value; may be repeated. policy.AXIS.KEY=VALUE: of "
+          "another axis")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+  check->add_option("--cases", options.cases, "how many")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
+  check->add_option("--seed", options.seed, "of all that is drawn")->capture_default_str();
+  check->add_option("--out", options.out, "the experiment of a failure, instead of printing it")
+      ->type_name("FILE.toml");
+  check->callback([&] {
+    command = [&options] {
+      PolicyRegistry registry;
+      register_builtin_policies(registry);
+      return check_command(registry, options);
+    };
+  });
+}
+
 int fail(const std::string& text) {
   fmt::print(stderr, "pagelab: error: {}\n", text);
   return error_code;
@@ -217,12 +247,14 @@ int run_cli(int argc, char** argv) {
   GenerateOptions generate;
   CalibrateOptions calibration;
   ReproduceOptions reproduce;
+  CheckCommandOptions check;
   std::string policy;
   add_run(app, run, command, interrupt);
   add_lists(app, policy, command);
   add_generate(app, generate, command);
   add_calibrate(app, calibration, command);
   add_reproduce(app, reproduce, command, interrupt);
+  add_check_policy(app, check, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -28,20 +28,21 @@ std::int64_t entry(const IntegerList& list, std::size_t place) {
 
 std::vector<ParameterSpec> list_length_parameters() {
   constexpr auto most = static_cast<double>(longest_length);
-  return {list_spec("prompt", "tokens", "of each request", 1, most, true),
-          list_spec("output", "tokens", "of each sequence of each request", 1, most, true),
-          {.name = "arrival_s",
-           .default_value = RealList{},
-           .unit = "s",
-           .help = "when each request comes, for arrivals of kind 'trace'; empty: not said",
-           .minimum = 0,
-           .maximum = 1e9},
-          list_spec("client", "", "who sends each request, for arrivals of kind 'trace'; empty: 0", 0, most),
-          list_spec("sequences", "", "parallel samples or beams of each request; 0, empty: sampling.n", 0, 256),
-          list_spec("family", "", "requests of one family have their prompts' beginning in common; empty: 0", 0,
-                    most),
-          list_spec("common", "tokens", "so many first tokens of each prompt are its family's; empty: none", 0,
-                    most)};
+  return {
+      list_spec("prompt", "tokens", "of each request", 1, most, true),
+      list_spec("output", "tokens", "of each sequence of each request", 1, most, true),
+      {.name = "arrival_s",
+       .default_value = RealList{},
+       .unit = "s",
+       .help = "when each request comes, for arrivals of kind 'trace'; empty: not said",
+       .minimum = 0,
+       .maximum = 1e9},
+      list_spec("client", "", "who sends each request, for arrivals of kind 'trace'; empty: 0", 0, most),
+      list_spec("sequences", "", "parallel samples or beams of each request; 0, empty: sampling.n", 0, 256),
+      list_spec("family", "", "requests of one family have their prompts' beginning in common; empty: 0", 0,
+                most),
+      list_spec("common", "tokens", "so many first tokens of each prompt are its family's; empty: none", 0,
+                most)};
 }
 
 ListLengths::ListLengths(const KindChoice& choice, const LengthContext&)

@@ -90,8 +90,8 @@ void CheckDevice::read_context(const StepBatch& batch, const Chunk& chunk) {
   std::uint64_t hash = 7;
   for (std::int32_t p = 0; p < chunk.first + chunk.count; ++p) {
     const Slot found = slot(chunk, p);
-    const bool own = p < chunk.first ||
-                     found.token == batch.tokens[static_cast<std::size_t>(chunk.row + p - chunk.first)];
+    const bool own =
+        p < chunk.first || found.token == batch.tokens[static_cast<std::size_t>(chunk.row + p - chunk.first)];
     if (found.position != p || !own) {
       throw ContentError(fmt::format(
           "step {}: a sequence reads a slot that is not its own: at its position {} there is {}", steps_, p,
@@ -119,8 +119,7 @@ void CheckDevice::draw(const SampleRow& sample, StepResult& result, std::size_t&
       bits = derive_seed(hash, "top", number);
     }
     const float spread = static_cast<float>(bits % 997) / 997.0f;
-    const auto token =
-        static_cast<TokenId>(bits / 1000 % static_cast<std::uint64_t>(capacity_.vocabulary));
+    const auto token = static_cast<TokenId>(bits / 1000 % static_cast<std::uint64_t>(capacity_.vocabulary));
     result.candidates[place++] = {token, sample.kind == SampleRow::Kind::top
                                              ? -0.1f - static_cast<float>(i) * 0.5f - spread * 0.4f
                                              : -1.0f - spread};

@@ -29,8 +29,8 @@ class CheckDevice final : public Device {
   void execute(const StepBatch& batch, StepResult& result) override;
 
   std::int64_t steps() const { return steps_; }
-  /// Of all steps so far: their tokens, positions and page tables, their swaps and copies. Runs that differ in
-  /// any of them differ in it, but for chance.
+  /// Of all steps so far: their tokens, positions and page tables, their swaps and copies. Runs that differ
+  /// in any of them differ in it, but for chance.
   std::uint64_t digest() const { return digest_; }
 
  private:

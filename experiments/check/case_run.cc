@@ -81,15 +81,16 @@ class Journal final : public Recorder {
  private:
   static void check(const StepRecord& record) {
     const SlotLedger& slots = record.slots;
-    const Tokens least = std::min({slots.token, slots.cached, slots.reserved, slots.internal, slots.external,
-                                   slots.free});
+    const Tokens least =
+        std::min({slots.token, slots.cached, slots.reserved, slots.internal, slots.external, slots.free});
     if (!slots.balanced() || least < Tokens(0)) {
-      throw Found{Fault::conservation,
-                  fmt::format("step {}: of {} slots {} hold tokens, {} are cached, {} reserved, {} lost inside "
-                              "and {} outside blocks, {} free",
-                              record.step, slots.total.value(), slots.token.value(), slots.cached.value(),
-                              slots.reserved.value(), slots.internal.value(), slots.external.value(),
-                              slots.free.value())};
+      throw Found{
+          Fault::conservation,
+          fmt::format("step {}: of {} slots {} hold tokens, {} are cached, {} reserved, {} lost inside "
+                      "and {} outside blocks, {} free",
+                      record.step, slots.total.value(), slots.token.value(), slots.cached.value(),
+                      slots.reserved.value(), slots.internal.value(), slots.external.value(),
+                      slots.free.value())};
     }
   }
 };
@@ -123,10 +124,11 @@ class Trial {
       engine_->check_integrity();
       digests.push_back(device_.digest());
       if (journal.steps > limit_) {
-        throw Found{Fault::progress,
-                    fmt::format("after {} steps {} of {} requests are without an answer: the same work is done "
-                                "again and again",
-                                journal.steps, workload_.left(), workload_.total())};
+        throw Found{
+            Fault::progress,
+            fmt::format("after {} steps {} of {} requests are without an answer: the same work is done "
+                        "again and again",
+                        journal.steps, workload_.left(), workload_.total())};
       }
     }
     check_end();
@@ -140,18 +142,18 @@ class Trial {
  private:
   void check_end() const {
     if (workload_.left() > 0) {
-      throw Found{Fault::progress,
-                  fmt::format("the run ended and {} of {} requests are without an answer", workload_.left(),
-                              workload_.total())};
+      throw Found{Fault::progress, fmt::format("the run ended and {} of {} requests are without an answer",
+                                               workload_.left(), workload_.total())};
     }
     const KvManager& kv = engine_->kv();
     const Blocks lost = kv.device().allocated() - kv.pinned() - kv.cached();
     const Blocks held = kv.cached() - kv.idle();
     if (lost != Blocks(0) || held != Blocks(0) || kv.host().allocated() != Blocks(0)) {
-      throw Found{Fault::conservation,
-                  fmt::format("at the end {} device and {} host blocks are allocated that nobody uses, and {} "
-                              "cached blocks count as used",
-                              lost.value(), kv.host().allocated().value(), held.value())};
+      throw Found{
+          Fault::conservation,
+          fmt::format("at the end {} device and {} host blocks are allocated that nobody uses, and {} "
+                      "cached blocks count as used",
+                      lost.value(), kv.host().allocated().value(), held.value())};
     }
   }
 
@@ -171,8 +173,8 @@ std::vector<Request> requests_of(const Experiment& experiment) {
   return requests;
 }
 
-/// The same on a pool where one request lacks nothing, under standard policies but for those that decide what a
-/// sequence reads and so what it says.
+/// The same on a pool where one request lacks nothing, under standard policies but for those that decide what
+/// a sequence reads and so what it says.
 Experiment alone(const Experiment& experiment, const PolicyRegistry& registry) {
   constexpr std::array<std::string_view, 1> change_tokens = {"retention"};
   Experiment roomy = experiment;
@@ -220,10 +222,9 @@ void check_tokens(const Experiment& experiment, const PolicyRegistry& registry,
 void check_same(const Trial& first, const Trial& second) {
   const auto [a, b] = std::ranges::mismatch(first.journal.events, second.journal.events);
   if (a != first.journal.events.end() || b != second.journal.events.end()) {
-    throw Found{Fault::determinism,
-                fmt::format("the first run took the decision '{}', the second '{}'",
-                            a == first.journal.events.end() ? "none" : describe(*a),
-                            b == second.journal.events.end() ? "none" : describe(*b))};
+    throw Found{Fault::determinism, fmt::format("the first run took the decision '{}', the second '{}'",
+                                                a == first.journal.events.end() ? "none" : describe(*a),
+                                                b == second.journal.events.end() ? "none" : describe(*b))};
   }
   const auto [x, y] = std::ranges::mismatch(first.digests, second.digests);
   if (x != first.digests.end()) {
@@ -232,14 +233,14 @@ void check_same(const Trial& first, const Trial& second) {
   }
 }
 
-/// How many later requests were answered before the first one; ids are in order of arrival.
+/// How many later requests were answered before the second one; ids are in order of arrival.
 void check_waiting(const Journal& journal, std::int64_t overtakers) {
-  const auto first = std::ranges::find(journal.finished, 0);
-  const auto before = first - journal.finished.begin();
-  if (overtakers > 0 && first != journal.finished.end() && before > overtakers) {
+  const auto second = std::ranges::find(journal.finished, 1);
+  const auto before = std::count_if(journal.finished.begin(), second, [](std::int32_t id) { return id > 1; });
+  if (overtakers > 0 && before > overtakers) {
     throw Found{Fault::starvation,
-                fmt::format("{} requests that came after request 0 were answered before it was; the policy "
-                            "promises that no request waits without end, and {} were to show it",
+                fmt::format("{} requests that came after request 1 were answered before it was; the policy "
+                            "promises that no request waits without end, and {} count as without end",
                             before, overtakers)};
   }
 }

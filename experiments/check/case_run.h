@@ -1,7 +1,7 @@
 // CaseRun: one case run in virtual time on the device that stores tokens, and judged: integrity and ledger
-// after every step, progress, all blocks back at the end, each request's tokens as when it runs alone, the same
-// decisions when it is run again. It runs in the calling process: what aborts or never answers is the affair
-// of run_isolated().
+// after every step, progress, all blocks back at the end, each request's tokens as when it runs alone, the
+// same decisions when it is run again. It runs in the calling process: what aborts or never answers is the
+// affair of run_isolated().
 #pragma once
 
 #include <array>
@@ -52,7 +52,7 @@ struct CaseVerdict {
 };
 
 /// Judges an experiment on a device of kind "check". `overtakers`: how many requests that come later may be
-/// answered before the first one is; 0: any number.
+/// answered before request 1 is; 0: any number, and each request is run alone, too.
 CaseVerdict run_case(const Experiment& experiment, const PolicyRegistry& registry,
                      std::int64_t overtakers = 0);
 

@@ -70,10 +70,11 @@ std::string commented(std::string_view heading) {
 
 std::string case_toml(const CheckCase& tried, std::string_view heading) {
   std::string text = commented(heading);
-  text += fmt::format("name = \"check\"\nseed = {}\n\n[model]\nshape = \"opt-125m\"  # not run\n\n",
-                      tried.seed);
+  text +=
+      fmt::format("name = \"check\"\nseed = {}\n\n[model]\nshape = \"opt-125m\"  # not run\n\n", tried.seed);
   text += fmt::format(
-      "[device]\nkind = \"check\"  # stores the tokens and checks every read\nblock_size = {}\ndevice_blocks = "
+      "[device]\nkind = \"check\"  # stores the tokens and checks every read\nblock_size = {}\ndevice_blocks "
+      "= "
       "{}\nhost_blocks = {}\nvocabulary = {}\n\n[workload]\n",
       tried.block_size, tried.device_blocks, tried.host_blocks, tried.vocabulary);
   if (tried.prefix > 0) {

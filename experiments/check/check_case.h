@@ -42,7 +42,7 @@ struct CheckCase {
   std::int64_t prefix = 0;  ///< tokens that all prompts begin with, declared as shared
   Sampling::Method method = Sampling::Method::greedy;
   std::optional<std::int64_t> eos;  ///< the token that ends a sequence early
-  /// 0, or how many requests that come later may be answered before the first one is.
+  /// How many requests that come later may be answered before request 1 is; 0: any number.
   std::int64_t overtakers = 0;
   std::vector<CheckedRequest> requests;  ///< in order of arrival
   std::vector<CheckedPolicy> policies;   ///< one per axis, in the registry's order

@@ -1,5 +1,5 @@
-// run_isolated: work in a child process, so that a policy that crashes, aborts or never answers ends the child
-// and not the check. The child tells what it does line by line. The caller must have no other threads.
+// run_isolated: work in a child process, so that a policy that crashes, aborts or never answers ends the
+// child and not the check. The child tells what it does line by line. The caller must have no other threads.
 #pragma once
 
 #include <functional>
@@ -20,7 +20,8 @@ struct IsolatedEnd {
 };
 
 /// Runs work(say) in a child; `hear` is called here for each line. A child that says nothing for `silence_s`
-/// seconds is killed. Exceptions of the work end the child. Throws std::runtime_error if no child can be made.
+/// seconds is killed. Exceptions of the work end the child. Throws std::runtime_error if no child can be
+/// made.
 IsolatedEnd run_isolated(const std::function<void(const Say&)>& work, const Say& hear, double silence_s);
 
 }  // namespace pagelab
