@@ -97,15 +97,22 @@ std::string heading_of(const CheckCommandOptions& options, const CheckFailure& f
                      text_of(failure.fault), failure.text);
 }
 
+/// What is wrong, as the policy's report goes on.
+std::string wrong_with(const std::string& which, const CheckFailure& failure) {
+  const bool other =
+      failure.fault == Fault::contract && !failure.text.starts_with(fmt::format("policy {},", which));
+  return other ? "a policy beside it broke its contract" : std::string(text_of(failure.fault));
+}
+
 std::string failure_text(const CheckCommandOptions& options, const CheckFailure& failure) {
   std::string text =
       fmt::format("{}: FAILED in case {} of {} (seed {}): {}\n  {}\n", options.which, failure.number,
-                  options.cases, options.seed, text_of(failure.fault), failure.text);
+                  options.cases, options.seed, wrong_with(options.which, failure), failure.text);
   if (failure.fault == Fault::excluded) {
     return text + advice(failure.fault, "") + "\n";
   }
   const std::string file = options.out.empty() ? "case.toml" : options.out.string();
-  text += fmt::format("Smallest case found: {} request{}, {} device blocks of {} tokens.\n{}\n",
+  text += fmt::format("Smallest case found: {} request{} on a pool of {} x {} slots.\n{}\n",
                       failure.smallest.requests.size(), failure.smallest.requests.size() == 1 ? "" : "s",
                       failure.smallest.device_blocks, failure.smallest.block_size,
                       advice(failure.fault, fmt::format("`pagelab run {}`", file)));

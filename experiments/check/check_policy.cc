@@ -118,6 +118,9 @@ void judge_all(const CaseSource& source, const PolicyRegistry& registry, std::in
       say(to_json(verdict).dump(-1, ' ', false, Json::error_handler_t::replace));
       break;
     }
+    if (number % 100 == 99) {
+      say(Json{{"counts", to_json(counts)}}.dump());  // in case the next one ends the process
+    }
   }
   say(Json{{"counts", to_json(counts)}}.dump());
 }
@@ -157,6 +160,11 @@ CheckFailure shrunk(CheckCase failing, const CaseVerdict& seen, const PolicyRegi
     failure.text = verdict.text;
     return true;
   };
+  if (!fails(failure.smallest)) {
+    failure.text +=
+        "\n  (Run by itself the case does not show it: the policy remembers things between runs.)";
+    return failure;
+  }
   failure.smallest = shrink(failure.smallest, registry, options.checked.axis, kept, fails, options.shrink);
   return failure;
 }

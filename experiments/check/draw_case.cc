@@ -71,8 +71,8 @@ ParameterValue draw_value(const ParameterSpec& spec, RandomStream& random) {
 
 CheckedRequest draw_request(RandomStream& random, Sampling::Method method) {
   CheckedRequest request;
-  request.prompt = between(random, 1, one_in(random, 4) ? 60 : 20);
-  request.output = between(random, 1, one_in(random, 4) ? 40 : 12);
+  request.prompt = between(random, 1, one_in(random, 4) ? 60 : 14);
+  request.output = between(random, 1, one_in(random, 4) ? 40 : 24);
   if (method != Sampling::Method::greedy && !one_in(random, 3)) {
     request.sequences = between(random, 1, 4);
   }

@@ -133,6 +133,19 @@ void shorten_requests(Shrinker& shrinker) {
   }
 }
 
+/// Shorter blocks with requests that are shorter in proportion.
+void scale_down(Shrinker& shrinker) {
+  for (const std::int64_t by : {shrinker.best().block_size, std::int64_t{2}}) {
+    shrinker.attempt([by](CheckCase& c) {
+      c.block_size = (c.block_size + by - 1) / by;
+      for (CheckedRequest& r : c.requests) {
+        r.prompt = (r.prompt + by - 1) / by;
+        r.common = (r.common + by - 1) / by;
+      }
+    });
+  }
+}
+
 void shrink_pools(Shrinker& shrinker) {
   shrinker.lower(
       [](auto& c) -> auto& { return c.device_blocks; }, 1);
@@ -152,6 +165,7 @@ CheckCase shrink(CheckCase failing, const PolicyRegistry& registry, const std::s
     simplify_policies(shrinker, registry, checked_axis, kept);
     simplify_workload(shrinker);
     shorten_requests(shrinker);
+    scale_down(shrinker);
     shrink_pools(shrinker);
   }
   return failing;

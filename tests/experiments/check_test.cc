@@ -15,18 +15,16 @@ namespace {
 
 using ::testing::HasSubstr;
 
-const PolicyRegistry& registry() {
-  static const PolicyRegistry filled = [] {
-    PolicyRegistry made;
-    register_builtin_policies(made);
-    testing::register_bad_policies(made);
-    return made;
-  }();
-  return filled;
+/// The built-in policies, and the bad one of that name.
+PolicyRegistry registry_with(const std::string& bad = "") {
+  PolicyRegistry registry;
+  register_builtin_policies(registry);
+  testing::register_bad_policy(registry, bad);
+  return registry;
 }
 
 CheckReport check(const std::string& axis, const std::string& name, std::int64_t cases = 300) {
-  return check_policy(registry(), {.checked = {axis, name}, .cases = cases, .silence_s = 60, .shrink = {}});
+  return check_policy(registry_with(name), {.checked = {axis, name}, .cases = cases, .silence_s = 60});
 }
 
 /// A policy that must be caught, the words it must be told, and the most requests that the case may need.
@@ -55,7 +53,8 @@ TEST_P(BadPolicy, IsCaughtByNameWithASmallCase) {
     EXPECT_TRUE(policy.parameters.empty() || policy.axis != bad.axis);
   }
   if (bad.fault == Fault::contract) {
-    const CaseVerdict again = run_case(experiment_of(smallest, registry()), registry());
+    const PolicyRegistry registry = registry_with(bad.name);
+    const CaseVerdict again = run_case(experiment_of(smallest, registry), registry);
     EXPECT_EQ(again.fault, bad.fault);
     EXPECT_EQ(again.text, report.failure->text) << "the printed case is the one that was judged";
     EXPECT_THAT(again.text, HasSubstr("policy " + bad.axis + "/" + bad.name + ", step "));
@@ -90,7 +89,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(CheckPolicy, CatchesAPolicyThatNeverAnswers) {
   const CheckReport report = check_policy(
-      registry(),
+      registry_with("bad_silent"),
       {.checked = {"scheduling", "bad_silent"}, .cases = 100, .silence_s = 3, .shrink = {.tries = 0}});
   ASSERT_TRUE(report.failure.has_value());
   EXPECT_EQ(report.failure->fault, Fault::silence);
@@ -98,8 +97,9 @@ TEST(CheckPolicy, CatchesAPolicyThatNeverAnswers) {
 }
 
 TEST(CheckPolicy, CatchesAPolicyThatStarvesARequestAgainstItsPromise) {
-  const CheckReport report = check_policy(
-      registry(), {.checked = {"scheduling", "bad_starving"}, .cases = 300, .shrink = {.tries = 0}});
+  const CheckReport report =
+      check_policy(registry_with("bad_starving"),
+                   {.checked = {"scheduling", "bad_starving"}, .cases = 300, .shrink = {.tries = 0}});
   ASSERT_TRUE(report.failure.has_value());
   EXPECT_EQ(report.failure->fault, Fault::starvation);
   EXPECT_THAT(report.failure->text, HasSubstr("requests that came after request 1 were answered before it"));
@@ -115,13 +115,14 @@ TEST(CheckPolicy, LetsSlowPoliciesPass) {
 }
 
 TEST(CheckPolicy, PrintsACaseThatReadsBackAsTheSameExperiment) {
-  const CaseSource source(registry(), {"preemption", "swap"}, 5);
+  const PolicyRegistry registry = registry_with();
+  const CaseSource source(registry, {"preemption", "swap"}, 5);
   for (std::int64_t number = 0; number < 20; ++number) {
     CheckCase drawn = source.draw(number, 0);
     drawn.device_blocks = 9;
     const std::string text = case_toml(drawn, "two lines\nof heading");
     EXPECT_THAT(text, ::testing::StartsWith("# two lines\n# of heading\n"));
-    const Experiment read = resolve_experiment(parse_config(text, "case.toml"), "case", registry());
+    const Experiment read = resolve_experiment(parse_config(text, "case.toml"), "case", registry);
     EXPECT_EQ(read.device.device_blocks, Blocks(9));
     EXPECT_EQ(read.workload.sampling.method, drawn.method);
     EXPECT_EQ(make_workload(read.workload, read.seed, read.device.vocabulary)->total(),
@@ -130,20 +131,22 @@ TEST(CheckPolicy, PrintsACaseThatReadsBackAsTheSameExperiment) {
 }
 
 TEST(CheckPolicy, DrawsTheSameCasesFromTheSameSeed) {
-  const CaseSource one(registry(), {"batching", "chunked"}, 7);
-  const CaseSource other(registry(), {"batching", "chunked"}, 7);
-  const CaseSource another(registry(), {"batching", "chunked"}, 8);
+  const PolicyRegistry registry = registry_with();
+  const CaseSource one(registry, {"batching", "chunked"}, 7);
+  const CaseSource other(registry, {"batching", "chunked"}, 7);
+  const CaseSource another(registry, {"batching", "chunked"}, 8);
   EXPECT_EQ(case_toml(one.draw(3, 1)), case_toml(other.draw(3, 1)));
   EXPECT_NE(case_toml(one.draw(3, 1)), case_toml(another.draw(3, 1)));
   EXPECT_NE(case_toml(one.draw(3, 1)), case_toml(one.draw(4, 1)));
 }
 
 TEST(CheckPolicy, KeepsWhatItIsTold) {
+  const PolicyRegistry registry = registry_with();
   const CheckedChoice told{
       "batching",
       "chunked",
       {{"batching", "max_tokens", std::int64_t{5}}, {"sharing", "name", std::string("none")}}};
-  const CaseSource source(registry(), told, 1);
+  const CaseSource source(registry, told, 1);
   for (std::int64_t number = 0; number < 30; ++number) {
     const std::string text = case_toml(source.draw(number, 0));
     EXPECT_THAT(text, HasSubstr("\nmax_tokens = 5\n"));
@@ -188,7 +191,8 @@ TEST_P(EveryPolicyOf, TheAxisKeepsItsContract) {
 
 std::vector<std::string> axis_names() {
   std::vector<std::string> names;
-  for (const PolicyRegistry::AxisEntry& axis : PolicyRegistry().axes()) {
+  const PolicyRegistry bare;
+  for (const PolicyRegistry::AxisEntry& axis : bare.axes()) {
     names.emplace_back(axis.name);
   }
   return names;

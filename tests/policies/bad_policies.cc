@@ -259,40 +259,55 @@ class ForgetsTheCached final : public EvictionPolicy {
   ForgottenEntries* forgotten_ = nullptr;
 };
 
-template <class Policy, class Bad>
-void add(PolicyRegistry& registry, const char* name, bool bounds_waiting = false) {
-  registry.add<Policy, Bad>(
-      {.name = name, .summary = "bad on purpose", .source = "the tests", .bounds_waiting = bounds_waiting});
-}
+/// Registers the policies of one name.
+class Chosen {
+ public:
+  Chosen(PolicyRegistry& registry, std::string_view name) : registry_(registry), name_(name) {}
+
+  template <class Policy, class Bad>
+  void add(const char* name, bool bounds_waiting = false) {
+    if (name == name_) {
+      registry_.add<Policy, Bad>({.name = name,
+                                  .summary = "bad on purpose",
+                                  .source = "the tests",
+                                  .bounds_waiting = bounds_waiting});
+    }
+  }
+
+ private:
+  PolicyRegistry& registry_;
+  std::string_view name_;
+};
 
 }  // namespace
 
-void register_bad_policies(PolicyRegistry& registry) {
-  add<SchedulingPolicy, Reverse>(registry, "bad_reverse");
-  add<SchedulingPolicy, Reverse>(registry, "bad_starving", true);
-  add<SchedulingPolicy, NoNumber>(registry, "bad_nan");
-  add<SchedulingPolicy, Throwing>(registry, "bad_throwing");
-  add<SchedulingPolicy, ThrowingANumber>(registry, "bad_throwing_a_number");
-  add<SchedulingPolicy, Fickle>(registry, "bad_fickle");
-  add<SchedulingPolicy, Crashing>(registry, "bad_crashing");
-  add<SchedulingPolicy, Silent>(registry, "bad_silent");
-  add<BatchingPolicy, OneTooMany>(registry, "bad_one_too_many");
-  add<BatchingPolicy, Negative>(registry, "bad_negative");
-  add<BatchingPolicy, Nothing>(registry, "bad_nothing");
-  add<BatchingPolicy, RunningTwice>(registry, "bad_running_twice");
-  add<PreemptionPolicy, Thrash>(registry, "bad_thrash");
-  add<PreemptionPolicy, OutOfRange>(registry, "bad_out_of_range");
-  add<PreemptionPolicy, Reasonless>(registry, "bad_reasonless");
-  add<AllocationPolicy, TooLittle>(registry, "bad_too_little");
-  add<AllocationPolicy, NegativeWatermark>(registry, "bad_negative_watermark");
-  add<AllocationPolicy, NoHeadroom>(registry, "bad_no_headroom");
-  add<AllocationPolicy, Growing>(registry, "bad_growing");
-  add<AllocationPolicy, SameRun>(registry, "bad_same_run");
-  add<AllocationPolicy, LeakingRuns>(registry, "bad_leaking_runs");
-  add<EvictionPolicy, MostRecent>(registry, "bad_most_recent");
-  add<EvictionPolicy, InUse>(registry, "bad_in_use");
-  add<EvictionPolicy, NoEntry>(registry, "bad_no_entry");
-  add<EvictionPolicy, ForgetsTheCached>(registry, "bad_forgets_the_cached");
+void register_bad_policy(PolicyRegistry& registry, std::string_view name) {
+  Chosen chosen(registry, name);
+  chosen.add<SchedulingPolicy, Reverse>("bad_reverse");
+  chosen.add<SchedulingPolicy, Reverse>("bad_starving", true);
+  chosen.add<SchedulingPolicy, NoNumber>("bad_nan");
+  chosen.add<SchedulingPolicy, Throwing>("bad_throwing");
+  chosen.add<SchedulingPolicy, ThrowingANumber>("bad_throwing_a_number");
+  chosen.add<SchedulingPolicy, Fickle>("bad_fickle");
+  chosen.add<SchedulingPolicy, Crashing>("bad_crashing");
+  chosen.add<SchedulingPolicy, Silent>("bad_silent");
+  chosen.add<BatchingPolicy, OneTooMany>("bad_one_too_many");
+  chosen.add<BatchingPolicy, Negative>("bad_negative");
+  chosen.add<BatchingPolicy, Nothing>("bad_nothing");
+  chosen.add<BatchingPolicy, RunningTwice>("bad_running_twice");
+  chosen.add<PreemptionPolicy, Thrash>("bad_thrash");
+  chosen.add<PreemptionPolicy, OutOfRange>("bad_out_of_range");
+  chosen.add<PreemptionPolicy, Reasonless>("bad_reasonless");
+  chosen.add<AllocationPolicy, TooLittle>("bad_too_little");
+  chosen.add<AllocationPolicy, NegativeWatermark>("bad_negative_watermark");
+  chosen.add<AllocationPolicy, NoHeadroom>("bad_no_headroom");
+  chosen.add<AllocationPolicy, Growing>("bad_growing");
+  chosen.add<AllocationPolicy, SameRun>("bad_same_run");
+  chosen.add<AllocationPolicy, LeakingRuns>("bad_leaking_runs");
+  chosen.add<EvictionPolicy, MostRecent>("bad_most_recent");
+  chosen.add<EvictionPolicy, InUse>("bad_in_use");
+  chosen.add<EvictionPolicy, NoEntry>("bad_no_entry");
+  chosen.add<EvictionPolicy, ForgetsTheCached>("bad_forgets_the_cached");
 }
 
 }  // namespace pagelab::testing

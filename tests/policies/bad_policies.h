@@ -2,11 +2,13 @@
 // some keep it and are only slow, and metrics must show that. For tests only.
 #pragma once
 
+#include <string_view>
+
 #include "core/policy_registry.h"
 
 namespace pagelab::testing {
 
-/// Registers all of them, by names that say what they do.
-void register_bad_policies(PolicyRegistry& registry);
+/// Registers the one of that name, such as "bad_thrash".
+void register_bad_policy(PolicyRegistry& registry, std::string_view name);
 
 }  // namespace pagelab::testing

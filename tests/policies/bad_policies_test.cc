@@ -35,7 +35,7 @@ class TimingRecorder final : public Recorder {
 template <class Policy>
 PolicySet::Choice<Policy> bad(const std::string& name) {
   PolicyRegistry registry;
-  testing::register_bad_policies(registry);
+  testing::register_bad_policy(registry, name);
   return {name, registry.make<Policy>(name, Parameters())};
 }
 
