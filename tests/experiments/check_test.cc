@@ -79,7 +79,7 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"allocation", "bad_too_little", Fault::contract, "it reserves 12 slots for 13 known tokens"},
         Bad{"allocation", "bad_negative_watermark", Fault::contract, "its watermark is -4 blocks", 2},
         Bad{"allocation", "bad_no_headroom", Fault::contract, "its headroom for request 0 is"},
-        Bad{"allocation", "bad_growing", Fault::contract, "where it just reserved"},
+        Bad{"allocation", "bad_growing", Fault::contract, "where it just reserved", 2},
         Bad{"allocation", "bad_same_run", Fault::contract, "it hands out block 0, which is not free", 2},
         Bad{"allocation", "bad_leaking_runs", Fault::contract, "now that nothing runs there is no room", 3},
         Bad{"eviction", "bad_in_use", Fault::contract, "which is", 2},
@@ -93,7 +93,7 @@ TEST(CheckPolicy, CatchesAPolicyThatNeverAnswers) {
       {.checked = {"scheduling", "bad_silent"}, .cases = 100, .silence_s = 3, .shrink = {.tries = 0}});
   ASSERT_TRUE(report.failure.has_value());
   EXPECT_EQ(report.failure->fault, Fault::silence);
-  EXPECT_THAT(report.failure->text, HasSubstr("nothing was heard of it for 3 s"));
+  EXPECT_THAT(report.failure->text, HasSubstr("nothing was heard of it"));
 }
 
 TEST(CheckPolicy, CatchesAPolicyThatStarvesARequestAgainstItsPromise) {
