@@ -31,11 +31,42 @@ Engine::Engine(Device& device, Clock& clock, Workload& workload, PolicySet polic
       workload_(workload),
       policies_(std::move(policies)),
       recorder_(recorder),
-      kv_(device.capacity(), *policies_.allocation, *policies_.sharing, *policies_.eviction),
+      kv_(make_kv()),
       scheduler_(policies_, kv_),
-      capacity_(device.capacity()) {}
+      capacity_(device.capacity()) {
+  try {
+    ends_together_ = ask_policy("batching", [&] { return policies_.batching->ends_together(); });
+  } catch (const BrokenRule& broken) {
+    throw named(broken);
+  }
+}
+
+KvManager Engine::make_kv() {
+  try {
+    return KvManager(device_.capacity(), *policies_.allocation, *policies_.sharing, *policies_.eviction);
+  } catch (const BrokenRule& broken) {
+    throw named(broken);
+  }
+}
+
+PolicyError Engine::named(const BrokenRule& broken) {
+  std::string name;
+  policies_.for_each([&]<class Policy>(const PolicySet::Choice<Policy>& choice) {
+    name = Axis<Policy>::name == broken.axis() ? choice.name : name;
+  });
+  return PolicyError(
+      fmt::format("policy {}/{}, step {}: {}", broken.axis(), name, progress_.steps, broken.what()));
+}
 
 bool Engine::step() {
+  try {
+    return walk();
+  } catch (const BrokenRule& broken) {
+    throw named(broken);
+  }
+}
+
+bool Engine::walk() {
   arrive();
   scheduler_.plan(queues_, clock_.now(), progress_.steps, plan_);
   if (plan_.empty()) {
@@ -315,7 +346,7 @@ void Engine::end_group(SequenceGroup& group) {
   }
   group.state = GroupState::finished;
   remove(queues_.running, &group);
-  if (!policies_.batching->ends_together()) {
+  if (!ends_together_) {
     answer(group);
     return;
   }

@@ -12,6 +12,7 @@
 #include "core/beam_search.h"
 #include "core/clock.h"
 #include "core/device.h"
+#include "core/error.h"
 #include "core/kv_manager.h"
 #include "core/policy_registry.h"
 #include "core/recorder.h"
@@ -45,11 +46,16 @@ class Engine {
   Progress progress() const;
   const Queues& queues() const { return queues_; }
   const KvManager& kv() const { return kv_; }
+  const PolicySet& policies() const { return policies_; }
 
   /// Aborts unless every class's own account of the state agrees; done after each step in debug builds.
   void check_integrity() const;
 
  private:
+  KvManager make_kv();
+  bool walk();
+  /// The error that a broken rule is, with the policy's name and the step.
+  PolicyError named(const BrokenRule& broken);
   void arrive();
   /// Why a request can never be served; empty if it can.
   std::string why_refused(const SequenceGroup& group) const;
@@ -75,15 +81,16 @@ class Engine {
   Workload& workload_;
   PolicySet policies_;
   Recorder& recorder_;
+  Progress progress_;
   KvManager kv_;
   Scheduler scheduler_;
   BeamSearch beams_;
   DeviceCapacity capacity_;
+  bool ends_together_;  ///< what the batching policy said at the start
 
   Queues queues_;
   std::vector<std::unique_ptr<SequenceGroup>> groups_;  ///< the live ones, in no order
-  Progress progress_;
-  std::int64_t evictions_ = 0;  ///< up to the last step
+  std::int64_t evictions_ = 0;                          ///< up to the last step
   std::int64_t evicted_then_needed_ = 0;
 
   // The step at hand; kept for their memory.

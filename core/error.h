@@ -4,6 +4,8 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <utility>
 
 namespace pagelab {
 
@@ -17,6 +19,29 @@ class InputError : public std::runtime_error {
 class PolicyError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+/// The same from a place that knows neither the policy's name nor the step; Engine::step() adds them. `axis`
+/// is a string literal.
+class BrokenRule : public PolicyError {
+ public:
+  BrokenRule(std::string_view axis, const std::string& rule) : PolicyError(rule), axis_(axis) {}
+  std::string_view axis() const { return axis_; }
+
+ private:
+  std::string_view axis_;
+};
+
+/// Asks a policy of `axis`. Whatever it throws becomes a BrokenRule.
+template <class Question>
+auto ask_policy(std::string_view axis, Question&& question) {
+  try {
+    return std::forward<Question>(question)();
+  } catch (const std::exception& error) {
+    throw BrokenRule(axis, "it threw '" + std::string(error.what()) + "'");
+  } catch (...) {
+    throw BrokenRule(axis, "it threw what is no std::exception");
+  }
+}
 
 /// Prints the condition, the place and `detail` to stderr and aborts.
 [[noreturn]] void invariant_failed(const char* condition, const char* file, int line,

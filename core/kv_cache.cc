@@ -11,8 +11,7 @@ namespace pagelab {
 
 bool KvManager::next_is_full(const Sequence& sequence) const {
   const Tokens end = (sequence.listed + 1) * block_size_;
-  return end <=
-             (sharing_.caches_outputs() ? sequence.computed : std::min(sequence.computed, sequence.prompt)) &&
+  return end <= (caches_outputs_ ? sequence.computed : std::min(sequence.computed, sequence.prompt)) &&
          device_.fill(sequence.blocks[static_cast<std::size_t>(sequence.listed)]) == block_size_;
 }
 

@@ -8,12 +8,16 @@
 
 namespace pagelab {
 
-Blocks KvManager::blocks_at_most(const SequenceGroup& group) const {
+Blocks KvManager::blocks_at_most(const SequenceGroup& group, Blocks reserved) const {
   const Tokens prompt(static_cast<std::int64_t>(group.request.prompt.size()));
-  const Blocks each =
-      std::max(reserved(group, prompt), blocks_for(std::max(prompt, group.final_length()), block_size_));
-  const Blocks shared = sharing_.within_group() ? Blocks(prompt / block_size_) : Blocks(0);
+  const Blocks each = std::max(reserved, blocks_for(std::max(prompt, group.final_length()), block_size_));
+  const Blocks shared = within_group_ ? Blocks(prompt / block_size_) : Blocks(0);
   return shared + (each - shared) * group.width();
+}
+
+Blocks KvManager::blocks_at_most(const SequenceGroup& group) const {
+  return blocks_at_most(group,
+                        reserved(group, Tokens(static_cast<std::int64_t>(group.request.prompt.size()))));
 }
 
 std::string KvManager::why_never(const SequenceGroup& group) const {

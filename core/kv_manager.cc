@@ -1,6 +1,7 @@
 #include "core/kv_manager.h"
 
 #include <algorithm>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -17,6 +18,9 @@ Tokens share_of(const Sequence& sequence, bool all_pending, Tokens left) {
   return std::min(left, all_pending ? sequence.pending() : sequence.pending() - Tokens(1));
 }
 
+/// No pool has more slots.
+constexpr std::int64_t most_slots = std::numeric_limits<std::int32_t>::max();
+
 std::string describe(const SequenceGroup& group) {
   return fmt::format("request {}", group.request.id.value());
 }
@@ -27,18 +31,24 @@ KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocatio
                      const SharingPolicy& sharing, EvictionPolicy& eviction)
     : block_size_(capacity.block_size),
       allocation_(allocation),
-      sharing_(sharing),
+      within_group_(ask_policy("sharing", [&] { return sharing.within_group(); })),
+      pins_prefixes_(ask_policy("sharing", [&] { return sharing.pins_prefixes(); })),
+      caches_outputs_(ask_policy("sharing", [&] { return sharing.caches_outputs(); })),
       device_(capacity.device_blocks, capacity.block_size),
       host_(capacity.host_blocks, capacity.block_size),
-      runs_(allocation.make_runs(capacity.device_blocks, capacity.block_size)),
-      empty_(allocation.make_runs(capacity.device_blocks, capacity.block_size)),
+      runs_(make_runs()),
+      empty_(make_runs()),
       pinned_(capacity.block_size),
       marks_(static_cast<std::size_t>(std::max(capacity.device_blocks, capacity.host_blocks).value()), 0),
       moved_to_(marks_.size()) {
-  if (auto index = sharing_.make_index(capacity.device_blocks, capacity.block_size)) {
-    cache_ = std::make_unique<PrefixCache>(std::move(index), eviction, capacity.device_blocks);
+  if ((runs_ == nullptr) != (empty_ == nullptr)) {
+    throw BrokenRule("allocation", "it makes an allocator of runs only now and then");
   }
-  if (runs_ && (sharing_.within_group() || sharing_.pins_prefixes() || cache_)) {
+  if (auto index =
+          ask_policy("sharing", [&] { return sharing.make_index(device_.capacity(), block_size_); })) {
+    cache_ = std::make_unique<PrefixCache>(std::move(index), eviction, device_.capacity());
+  }
+  if (runs_ && (within_group_ || pins_prefixes_ || cache_)) {
     throw InputError(
         "the allocation policy gives every sequence a run of blocks of its own, so no block can be shared: "
         "set "
@@ -53,23 +63,29 @@ bool KvManager::mark(BlockId block) const {
 }
 
 Blocks KvManager::reserved(const SequenceGroup& group, Tokens known) const {
-  const Tokens slots = allocation_.reserve(GroupView(group), known);
-  if (slots < known) {
-    throw PolicyError(fmt::format("the allocation policy reserves {} slots for {} known tokens of request {}",
-                                  slots.value(), known.value(), group.request.id.value()));
+  const Tokens slots = ask_policy("allocation", [&] { return allocation_.reserve(GroupView(group), known); });
+  if (slots < known || slots > Tokens(most_slots)) {
+    throw BrokenRule("allocation", fmt::format("it reserves {} slots for {} known tokens of request {}",
+                                               slots.value(), known.value(), group.request.id.value()));
   }
   return blocks_for(slots, block_size_);
 }
 
-Blocks KvManager::blocks_to_admit(const SequenceGroup& group) const {
+Blocks KvManager::blocks_to_admit(const SequenceGroup& group, Blocks* set_aside) const {
+  Blocks all;
+  Blocks shared;
   if (runs_) {
-    return reserved(group, group.live.front().known()) * group.width_left();
+    all = reserved(group, group.live.front().known()) * group.width_left();
+  } else {
+    for (const Sequence& sequence : group.live) {
+      all += reserved(group, sequence.known());
+      shared += blocks_for(sequence.shared, block_size_);
+    }
   }
-  Blocks sum;
-  for (const Sequence& sequence : group.live) {
-    sum += reserved(group, sequence.known()) - blocks_for(sequence.shared, block_size_);
+  if (set_aside != nullptr) {
+    *set_aside = all;
   }
-  return cache_ ? sum + idle_hits(group) : sum;
+  return all - shared + (cache_ ? idle_hits(group) : Blocks(0));
 }
 
 Blocks KvManager::blocks_to_append_to_all(const SequenceGroup& group, Tokens tokens) const {
@@ -186,7 +202,7 @@ void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
       share(group);
       break;
     case DecisionKind::admit:
-      runs_ ? admit_in_runs(group) : admit(group);
+      runs_ ? admit_in_runs(group) : admit(group, decision.blocks);
       break;
     case DecisionKind::preempt_recompute:
       drop(group);
@@ -218,11 +234,30 @@ void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
   }
 }
 
-void KvManager::admit(SequenceGroup& group) {
+void KvManager::admit(SequenceGroup& group, Blocks planned) {
   PAGELAB_INVARIANT(group.state == GroupState::waiting, describe(group));
   const std::span<const BlockId> prefix = pinned_.match(group.request.prompt);
-  for (Sequence& sequence : group.live) {
-    const auto blocks = static_cast<std::size_t>(reserved(group, sequence.known()).value());
+  set_aside_.clear();
+  Blocks sum;
+  for (const Sequence& sequence : group.live) {
+    set_aside_.push_back(reserved(group, sequence.known()));
+    sum += set_aside_.back();
+  }
+  if (planned >= Blocks(0) && sum != planned) {
+    throw BrokenRule("allocation",
+                     fmt::format("it reserves {} blocks for request {} where it just reserved {}",
+                                 sum.value(), group.request.id.value(), planned.value()));
+  }
+  const Blocks longest = *std::ranges::max_element(set_aside_);
+  if (blocks_at_most(group, longest) + pinned() > device_.capacity()) {
+    throw BrokenRule("allocation",
+                     fmt::format("it reserves {} blocks for request {}, which then may not fit the pool; it "
+                                 "reserved less when the request was accepted",
+                                 longest.value(), group.request.id.value()));
+  }
+  for (std::size_t i = 0; i < group.live.size(); ++i) {
+    Sequence& sequence = group.live[i];
+    const auto blocks = static_cast<std::size_t>(set_aside_[i].value());
     const auto shared = static_cast<std::size_t>(sequence.shared / block_size_);
     for (std::size_t entry = sequence.blocks.size(); entry < blocks; ++entry) {  // behind cached ones, if any
       if (entry < shared) {
@@ -244,7 +279,8 @@ void KvManager::release(std::vector<BlockId>& table) {
     device_.release(block);
   }
   if (runs_ && !table.empty()) {
-    runs_->give_back(table.front(), Blocks(static_cast<std::int64_t>(table.size())));
+    ask_policy("allocation",
+               [&] { runs_->give_back(table.front(), Blocks(static_cast<std::int64_t>(table.size()))); });
   }
   if (cache_) {
     cache_->let_go(table, [this](BlockId block) { return device_.shared(block); });
@@ -278,7 +314,7 @@ void KvManager::copy_on_write(SequenceGroup& group, std::size_t index, std::size
 }
 
 std::size_t KvManager::first_written(const Sequence& sequence) const {
-  return sharing_.within_group() ? sequence.entry_of(sequence.computed, block_size_) : 0;
+  return within_group_ ? sequence.entry_of(sequence.computed, block_size_) : 0;
 }
 
 void KvManager::drop(SequenceGroup& group) {
@@ -298,7 +334,7 @@ void KvManager::remember_sharing(SequenceGroup& group) const {
     Sequence& sequence = group.live[i];
     sequence.shared = pinned_.leading(sequence.blocks).value() * block_size_;
     sequence.shared_with = -1;
-    for (std::size_t j = 0; j < i && sharing_.within_group(); ++j) {
+    for (std::size_t j = 0; j < i && within_group_; ++j) {
       const auto& other = group.live[j].blocks;
       const auto differ =
           std::mismatch(sequence.blocks.begin(), sequence.blocks.end(), other.begin(), other.end());

@@ -25,7 +25,8 @@ namespace pagelab {
 
 class KvManager {
  public:
-  /// Borrows the policies, which must outlive it. Throws InputError if two exclude each other.
+  /// Borrows the policies, which must outlive it. Throws InputError if two exclude each other. It and all
+  /// that asks a policy throw BrokenRule if the policy breaks its contract.
   KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocation, const SharingPolicy& sharing,
             EvictionPolicy& eviction);
 
@@ -40,7 +41,8 @@ class KvManager {
 
   /// Of those that can be had, how many admitting a waiting group takes: for its known tokens, or what the
   /// allocation policy reserves; and the idle cached blocks that it would begin with.
-  Blocks blocks_to_admit(const SequenceGroup& group) const;
+  /// `set_aside`, if given, becomes what the policy reserves for all of its sequences.
+  Blocks blocks_to_admit(const SequenceGroup& group, Blocks* set_aside = nullptr) const;
   /// Device blocks that computing `tokens` more tokens of a running group takes, copies on write included.
   Blocks blocks_to_append(const SequenceGroup& group, Tokens tokens) const {
     return group.live.size() == 1 ? lacking(group.live.front(), tokens)
@@ -117,7 +119,9 @@ class KvManager {
                        std::span<SequenceGroup* const> swapped) const;
 
  private:
-  /// Device blocks that a group can come to hold at most.
+  /// Device blocks that a group can come to hold at most, where `reserved` are set aside for each sequence:
+  /// by default what the allocation policy says when the request is accepted.
+  Blocks blocks_at_most(const SequenceGroup& group, Blocks reserved) const;
   Blocks blocks_at_most(const SequenceGroup& group) const;
   /// The whole blocks of the prefix that a request declares.
   Blocks declared_prefix(const SequenceGroup& group) const;
@@ -127,13 +131,15 @@ class KvManager {
     const Tokens needed = sequence.computed + tokens;
     return needed <= slots ? Blocks(0) : blocks_for(needed - slots, block_size_);
   }
-  /// Blocks that the allocation policy sets aside for a sequence. Throws PolicyError if they are too few.
+  /// Blocks that the allocation policy sets aside for a sequence. Throws BrokenRule if they are too few.
   Blocks reserved(const SequenceGroup& group, Tokens known) const;
   Blocks blocks_to_append_to_all(const SequenceGroup& group, Tokens tokens) const;
   /// What a decision means for the blocks that there are, before any new tokens are computed.
   void change_owners(const Decision& decision, StepBatch& batch);
-  void admit(SequenceGroup& group);
+  void admit(SequenceGroup& group, Blocks planned);
   void admit_in_runs(SequenceGroup& group);
+  /// A policy's allocator of runs. Throws BrokenRule, as does every call to it.
+  std::unique_ptr<BlockRuns> make_runs() const;
   void pin_prefix(const SequenceGroup& group);
   static bool fit(BlockRuns& runs, std::span<const Blocks> wanted);
   std::vector<BlockId> take_run(Blocks blocks);
@@ -194,7 +200,9 @@ class KvManager {
 
   Tokens block_size_;
   AllocationPolicy& allocation_;
-  const SharingPolicy& sharing_;
+  bool within_group_;   ///< what the sharing policy said at the start
+  bool pins_prefixes_;  ///< so, too
+  bool caches_outputs_;
   BlockPool device_;
   BlockPool host_;
   std::unique_ptr<BlockRuns> runs_;   ///< null: any blocks do
@@ -206,6 +214,7 @@ class KvManager {
   mutable std::vector<std::uint32_t> marks_;
   mutable std::uint32_t mark_ = 0;
   std::vector<BlockId> moved_to_;
+  std::vector<Blocks> set_aside_;           ///< for each sequence of the group being admitted
   mutable std::vector<std::int32_t> uses_;  ///< scratch: of each block by one group
   mutable std::vector<TokenId> tokens_;     ///< scratch of look-ups
   std::vector<BlockId> left_;               ///< scratch: a table that is given up

@@ -31,7 +31,7 @@ bool KvManager::may_pin(const SequenceGroup& group) const {
   const Blocks prefix = declared_prefix(group);
   const Sequence& first = group.live.front();
   const Blocks kept = prefix + pinned();
-  return sharing_.pins_prefixes() && prefix > Blocks(0) && first.computed >= prefix.value() * block_size_ &&
+  return pins_prefixes_ && prefix > Blocks(0) && first.computed >= prefix.value() * block_size_ &&
          Blocks(static_cast<std::int64_t>(pinned_.match(group.request.prompt).size())) < prefix &&
          kept + largest_need_ <= device_.capacity();
 }

@@ -9,38 +9,43 @@
 
 namespace pagelab {
 
+std::unique_ptr<BlockRuns> KvManager::make_runs() const {
+  return ask_policy("allocation", [&] { return allocation_.make_runs(device_.capacity(), block_size_); });
+}
+
 void KvManager::append_runs(const SequenceGroup& group, std::vector<Blocks>& runs) const {
   runs.insert(runs.end(), static_cast<std::size_t>(group.width_left()),
               reserved(group, group.live.front().known()));
 }
 
 bool KvManager::fit(BlockRuns& runs, std::span<const Blocks> wanted) {
-  std::vector<BlockId> taken;
-  for (const Blocks blocks : wanted) {
-    const auto first = runs.take(blocks);
-    if (!first) {
-      break;
+  return ask_policy("allocation", [&] {
+    std::vector<BlockId> taken;
+    for (const Blocks blocks : wanted) {
+      const auto first = runs.take(blocks);
+      if (!first) {
+        break;
+      }
+      taken.push_back(*first);
     }
-    taken.push_back(*first);
-  }
-  for (std::size_t i = taken.size(); i-- > 0;) {
-    runs.give_back(taken[i], wanted[i]);
-  }
-  return taken.size() == wanted.size();
+    for (std::size_t i = taken.size(); i-- > 0;) {
+      runs.give_back(taken[i], wanted[i]);
+    }
+    return taken.size() == wanted.size();
+  });
 }
 
 std::vector<BlockId> KvManager::take_run(Blocks blocks) {
-  const auto first = runs_->take(blocks);
+  const auto first = ask_policy("allocation", [&] { return runs_->take(blocks); });
   if (!first) {
-    throw PolicyError(
-        fmt::format("the allocation policy has no run of {} blocks where it just had one", blocks.value()));
+    throw BrokenRule("allocation",
+                     fmt::format("it has no run of {} blocks where it just had one", blocks.value()));
   }
   std::vector<BlockId> table;
   for (std::int32_t i = 0; i < blocks.value(); ++i) {
     const BlockId block(first->value() + i);
     if (block.value() < 0 || Blocks(block.value()) >= device_.capacity() || !device_.is_free(block)) {
-      throw PolicyError(
-          fmt::format("the allocation policy hands out block {}, which is not free", block.value()));
+      throw BrokenRule("allocation", fmt::format("it hands out block {}, which is not free", block.value()));
     }
     device_.take(block);
     table.push_back(block);
@@ -52,7 +57,14 @@ void KvManager::admit_in_runs(SequenceGroup& group) {
   PAGELAB_INVARIANT(group.state == GroupState::waiting && group.spare.empty(),
                     fmt::format("request {}", group.request.id.value()));
   for (Sequence& sequence : group.live) {
-    sequence.blocks = take_run(reserved(group, sequence.known()));
+    const Blocks run = reserved(group, sequence.known());
+    if (run < blocks_for(group.final_length(), block_size_)) {
+      throw BrokenRule("allocation",
+                       fmt::format("it reserves {} blocks for request {}, which was accepted because it "
+                                   "reserved as many as it will need",
+                                   run.value(), group.request.id.value()));
+    }
+    sequence.blocks = take_run(run);
   }
   while (static_cast<std::int32_t>(group.live.size() + group.spare.size()) < group.width_left()) {
     group.spare.push_back(take_run(Blocks(static_cast<std::int64_t>(group.live.front().blocks.size()))));

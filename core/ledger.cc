@@ -3,6 +3,9 @@
 // kept for. That the two sides add up to the pool is checked on every step.
 #include <algorithm>
 
+#include <fmt/format.h>
+
+#include "core/error.h"
 #include "core/kv_manager.h"
 
 namespace pagelab {
@@ -63,7 +66,12 @@ SlotLedger KvManager::ledger(std::span<SequenceGroup* const> running) {
   }
   if (runs_) {
     add_spare(empty, running, size);
-    ledger.free = runs_->free().value() * block_size_;
+    const Blocks in_no_run = ask_policy("allocation", [&] { return runs_->free(); });
+    if (in_no_run < Blocks(0) || in_no_run > device_.free()) {
+      throw BrokenRule("allocation", fmt::format("its runs leave {} blocks over, of {} free ones",
+                                                 in_no_run.value(), device_.free().value()));
+    }
+    ledger.free = in_no_run.value() * block_size_;
     ledger.external = device_.free().value() * block_size_ - ledger.free;
   }
   for (const BlockId block : pinned_.blocks()) {

@@ -25,6 +25,8 @@ struct PolicyInfo {
   std::string summary{};  ///< one line
   std::string source{};   ///< paper and section, or the system it is taken from
   std::string needs{};    ///< "oracle", "future": what no system can know; set by the registry
+  /// A scheduling policy's promise that no request waits without end, whatever comes after it.
+  bool bounds_waiting = false;
   std::vector<ParameterSpec> parameters{};
 };
 
@@ -137,6 +139,7 @@ struct PolicySet {
   struct Choice {
     std::string name{};
     std::unique_ptr<Policy> policy{};
+    mutable std::int64_t asked = 0;  ///< questions that the scheduler put to it
     Policy* operator->() const { return policy.get(); }
     Policy& operator*() const { return *policy; }
   };
@@ -156,6 +159,10 @@ struct PolicySet {
     visit(preemption);
     visit(sharing);
     visit(eviction);
+  }
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    const_cast<PolicySet*>(this)->for_each([&](const auto& choice) { visit(choice); });
   }
 };
 

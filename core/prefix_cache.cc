@@ -1,6 +1,8 @@
 #include "core/prefix_cache.h"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -10,20 +12,22 @@ namespace pagelab {
 
 namespace {
 
-std::size_t entries_for(Blocks capacity, const EvictionPolicy& eviction) {
-  return static_cast<std::size_t>((capacity + eviction.remembers(capacity)).value());
+[[noreturn]] void broken(const std::string& rule) {
+  throw BrokenRule("eviction", rule);
 }
 
-/// Calls the policy and turns what it throws into a PolicyError.
 template <class Call>
 auto ask(Call&& call) {
-  try {
-    return call();
-  } catch (const PolicyError&) {
-    throw;
-  } catch (const std::exception& error) {
-    throw PolicyError(fmt::format("the eviction policy threw '{}'", error.what()));
+  return ask_policy("eviction", std::forward<Call>(call));
+}
+
+/// Contents to remember, at most; as many as there are blocks of any pool is enough for everybody.
+std::int64_t remembered_by(const EvictionPolicy& eviction, Blocks capacity) {
+  const Blocks most = ask([&] { return eviction.remembers(capacity); });
+  if (most < Blocks(0) || most.value() > std::numeric_limits<std::int32_t>::max() - capacity.value()) {
+    broken(fmt::format("it remembers {} evicted blocks at most", most.value()));
   }
+  return most.value();
 }
 
 }  // namespace
@@ -32,8 +36,8 @@ PrefixCache::PrefixCache(std::unique_ptr<PrefixIndex> index, EvictionPolicy& evi
     : index_(std::move(index)),
       eviction_(eviction),
       leaves_first_(index_->leaves_first()),
-      remembers_(eviction.remembers(capacity) > Blocks(0)),
-      entries_(entries_for(capacity, eviction)),
+      remembers_(remembered_by(eviction, capacity)),
+      entries_(static_cast<std::size_t>(capacity.value() + remembers_)),
       facts_(entries_.size()),
       view_(capacity, facts_),
       entry_of_(static_cast<std::size_t>(capacity.value()), PrefixIndex::root) {
@@ -50,19 +54,25 @@ PrefixCache::Match PrefixCache::match(std::span<const TokenId> tokens) {
   index_->match(tokens, path_);
   for (std::size_t i = 0; i < path_.size();
        ++i) {  // what an orphan stands behind may be back under another entry
+    require_cached(path_[i]);
     entries_[path_[i].index()].parent = i == 0 ? PrefixIndex::root : path_[i - 1];
   }
   return path_.empty() ? Match{} : Match{path_.back(), Blocks(static_cast<std::int64_t>(path_.size()))};
 }
 
+void PrefixCache::require_cached(CacheEntry entry) const {
+  if (!is_cached(entry)) {
+    throw BrokenRule("sharing", fmt::format("its index finds entry {}, which is not cached", entry.value()));
+  }
+}
+
 void PrefixCache::forget_ghosts() {
   while (!forgotten_.empty()) {
     const CacheEntry entry = forgotten_.take();
-    Entry& ghost = entries_[entry.index()];
-    if (!ghost.remembered) {
-      throw PolicyError(
-          fmt::format("the eviction policy forgets entry {}, which it does not remember", entry.value()));
+    if (entry.value() < 0 || entry.value() >= view_.entries() || !entries_[entry.index()].remembered) {
+      broken(fmt::format("it forgets entry {}, which it does not remember", entry.value()));
     }
+    Entry& ghost = entries_[entry.index()];
     ghost.remembered = false;
     remembered_.erase(ghost.chain);
     free_.push_back(entry);
@@ -70,7 +80,7 @@ void PrefixCache::forget_ghosts() {
 }
 
 CacheEntry PrefixCache::entry_for(std::uint64_t chain) {
-  if (remembers_) {
+  if (remembers_ > 0) {
     forget_ghosts();
     if (const auto ghost = remembered_.find(chain); ghost != remembered_.end()) {
       const CacheEntry entry = ghost->second;
@@ -84,9 +94,7 @@ CacheEntry PrefixCache::entry_for(std::uint64_t chain) {
     }
   }
   if (free_.empty()) {
-    throw PolicyError(
-        fmt::format("the eviction policy remembers more evicted blocks than it said it would ({})",
-                    eviction_.remembers(view_.capacity()).value()));
+    broken(fmt::format("it remembers more evicted blocks than it said it would ({})", remembers_));
   }
   const CacheEntry entry = free_.back();
   free_.pop_back();
@@ -96,6 +104,7 @@ CacheEntry PrefixCache::entry_for(std::uint64_t chain) {
 std::optional<CacheEntry> PrefixCache::find(CacheEntry parent, std::span<const TokenId> block) {
   const auto entry = index_->find(parent, block);
   if (entry) {
+    require_cached(*entry);
     entries_[entry->index()].parent = parent;
   }
   return entry;
@@ -150,11 +159,11 @@ void PrefixCache::rest(CacheEntry entry) {
 
 BlockId PrefixCache::evict() {
   const CacheEntry victim = ask([&] { return eviction_.evict(); });
-  if (victim.value() < 0 || victim.value() >= view_.entries() || entries_[victim.index()].block.value() < 0) {
-    throw PolicyError(fmt::format("the eviction policy chose entry {}, which is not cached", victim.value()));
+  if (!is_cached(victim)) {
+    broken(fmt::format("it chose entry {}, which is not cached", victim.value()));
   }
   if (!view_.evictable(victim)) {
-    throw PolicyError(fmt::format("the eviction policy chose entry {}, which is in use", victim.value()));
+    broken(fmt::format("it chose entry {}, which is in use", victim.value()));
   }
   Entry& evicted = entries_[victim.index()];
   const BlockId block = evicted.block;
@@ -168,7 +177,7 @@ BlockId PrefixCache::evict() {
   if (leaves_first_ && evicted.parent != PrefixIndex::root && drop_hold(evicted.parent)) {
     ask([&] { eviction_.expose(evicted.parent); });
   }
-  if (remembers_) {
+  if (remembers_ > 0) {
     evicted.remembered = true;
     remembered_.emplace(evicted.chain, victim);
     forget_ghosts();

@@ -72,7 +72,7 @@ class PrefixCache {
     }
   }
   /// Drops the content that the eviction policy chooses and returns its block. Requires idle() > 0. Throws
-  /// PolicyError if the policy chooses one that is not cached or in use.
+  /// BrokenRule if the policy chooses one that is not cached or in use.
   BlockId evict();
 
   /// Evicted so far, and contents cached again that had been evicted before.
@@ -93,6 +93,12 @@ class PrefixCache {
     bool remembered = false;  ///< evicted, and the eviction policy knows it still
   };
 
+  bool is_cached(CacheEntry entry) const {
+    return entry.value() >= 0 && entry.value() < view_.entries() &&
+           entries_[entry.index()].block.value() >= 0;
+  }
+  /// Throws BrokenRule if the sharing policy's index found what is not there.
+  void require_cached(CacheEntry entry) const;
   void rest(CacheEntry entry);
   void hold(CacheEntry entry) { ++facts_[entry.index()].holds; }
   /// Whether it may be evicted now.
@@ -105,7 +111,7 @@ class PrefixCache {
   std::unique_ptr<PrefixIndex> index_;
   EvictionPolicy& eviction_;
   bool leaves_first_;
-  bool remembers_;
+  std::int64_t remembers_;  ///< evicted contents, at most
   std::vector<Entry> entries_;
   std::vector<CacheView::Facts> facts_;
   CacheView view_;

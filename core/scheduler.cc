@@ -17,10 +17,11 @@ void Scheduler::broken(std::string_view axis, const std::string& name, const std
 
 template <class Policy, class Ask>
 auto Scheduler::ask(const PolicySet::Choice<Policy>& choice, Ask&& question) const {
+  ++choice.asked;
   try {
-    return question(*choice);
-  } catch (const std::exception& error) {
-    broken(Axis<Policy>::name, choice.name, fmt::format("it threw '{}'", error.what()));
+    return ask_policy(Axis<Policy>::name, [&] { return question(*choice); });
+  } catch (const BrokenRule& rule) {
+    broken(Axis<Policy>::name, choice.name, rule.what());
   }
 }
 
@@ -48,7 +49,7 @@ void Scheduler::refresh_keys(Queues& queues, Seconds now) {
 void Scheduler::plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& plan) {
   plan.clear();
   step_ = step;
-  if (policies_.scheduling->keys_change()) {
+  if (ask(policies_.scheduling, [](SchedulingPolicy& p) { return p.keys_change(); })) {
     refresh_keys(queues, now);
   }
   so_far_ = {};
@@ -63,7 +64,7 @@ void Scheduler::plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& p
     so_far_.running_sequences += group->width();
   }
   note_prefills();
-  for (const Stage stage : ask(policies_.batching, [](BatchingPolicy& p) { return p.stages(); })) {
+  for (const Stage stage : stages()) {
     switch (stage) {
       case Stage::running:
         walk_running(plan);
@@ -80,6 +81,28 @@ void Scheduler::plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& p
   if (so_far_.groups == 0 && !preempted_ && !queues.empty()) {
     broken("batching", policies_.batching.name, "groups are there to run and none got a token");
   }
+}
+
+std::array<Stage, 3> Scheduler::stages() const {
+  const std::array<Stage, 3> order = ask(policies_.batching, [](BatchingPolicy& p) { return p.stages(); });
+  for (const Stage stage : {Stage::running, Stage::swapped, Stage::waiting}) {
+    if (std::ranges::count(order, stage) != 1) {
+      broken("batching", policies_.batching.name,
+             "its stages are not running, swapped and waiting, each of them once");
+    }
+  }
+  return order;
+}
+
+Blocks Scheduler::headroom(const SequenceGroup& group, Blocks exact) const {
+  const Blocks wanted = ask(policies_.allocation,
+                            [&](AllocationPolicy& p) { return p.append_headroom(GroupView(group), exact); });
+  if (wanted < exact) {
+    broken("allocation", policies_.allocation.name,
+           fmt::format("its headroom for request {} is {} blocks, which needs {}", group.request.id.value(),
+                       wanted.value(), exact.value()));
+  }
+  return wanted;
 }
 
 inline Tokens Scheduler::grant(const SequenceGroup& group, Stage stage) {
@@ -132,10 +155,8 @@ void Scheduler::walk_running(StepPlan& plan) {
       continue;
     }
     const Blocks exact = kv_.blocks_to_append(group, tokens);
-    const Blocks headroom = ask(policies_.allocation, [&](AllocationPolicy& p) {
-      return p.append_headroom(GroupView(group), exact);
-    });
-    if (free_ < std::max(headroom, exact) && !make_room(place, exact, headroom, plan)) {
+    const Blocks wanted = headroom(group, exact);
+    if (free_ < wanted && !make_room(place, exact, wanted, plan)) {
       continue;  // it gave way itself; the next group has its place now
     }
     free_ -= exact;
@@ -144,11 +165,11 @@ void Scheduler::walk_running(StepPlan& plan) {
   }
 }
 
-bool Scheduler::make_room(std::size_t place, Blocks exact, Blocks headroom, StepPlan& plan) {
+bool Scheduler::make_room(std::size_t place, Blocks exact, Blocks wanted, StepPlan& plan) {
   SequenceGroup* const group = running_[place];
   for (;;) {
     const bool alone = running_.size() == 1 && so_far_.groups == 0;
-    if (free_ >= (alone ? exact : std::max(headroom, exact))) {
+    if (free_ >= (alone ? exact : wanted)) {
       return true;
     }
     PAGELAB_INVARIANT(!alone, fmt::format("request {} runs alone, needs {} blocks and finds {}",
@@ -162,6 +183,9 @@ bool Scheduler::make_room(std::size_t place, Blocks exact, Blocks headroom, Step
     if (victim.index >= candidates_.size()) {
       broken("preemption", policies_.preemption.name,
              fmt::format("it chose candidate {} of {}", victim.index, candidates_.size()));
+    }
+    if (victim.reason == nullptr) {
+      broken("preemption", policies_.preemption.name, "it gave no reason, not even an empty one");
     }
     preempt(place + victim.index, victim, plan);
     if (victim.index == 0) {
@@ -194,7 +218,21 @@ bool Scheduler::fits_with_watermark(Blocks need) const {
   }
   const Blocks kept =
       ask(policies_.allocation, [&](AllocationPolicy& p) { return p.watermark(kv_.device().capacity()); });
+  if (kept < Blocks(0)) {
+    broken("allocation", policies_.allocation.name,
+           fmt::format("its watermark is {} blocks; none is the least", kept.value()));
+  }
   return free_ - need >= kept;
+}
+
+void Scheduler::require_room_alone(const SequenceGroup& group, Blocks need) const {
+  if (so_far_.running_groups == 0) {
+    broken(
+        "allocation", policies_.allocation.name,
+        fmt::format("request {} was accepted, and now that nothing runs there is no room for the {} blocks "
+                    "that it is to get, of {} free ones",
+                    group.request.id.value(), need.value(), free_.value()));
+  }
 }
 
 bool Scheduler::runs_fit(const SequenceGroup& group) {
@@ -214,11 +252,9 @@ void Scheduler::walk_swapped(const Queues& queues, StepPlan& plan) {
     }
     const Blocks held = kv_.blocks_held(group);
     const Blocks exact = kv_.blocks_to_append(group, tokens);
-    const Blocks headroom = ask(policies_.allocation, [&](AllocationPolicy& p) {
-      return p.append_headroom(GroupView(group), exact);
-    });
+    const Blocks wanted = headroom(group, exact);
     const bool alone = so_far_.running_groups == 0;
-    if (!fits_with_watermark(held + (alone ? exact : std::max(headroom, exact)))) {
+    if (!fits_with_watermark(held + (alone ? exact : wanted))) {
       break;
     }
     free_ -= held + exact;
@@ -278,8 +314,10 @@ void Scheduler::walk_waiting(const Queues& queues, StepPlan& plan) {
     if (tokens == Tokens(0)) {
       break;
     }
-    const Blocks need = kv_.blocks_to_admit(*group);
+    Blocks set_aside;
+    const Blocks need = kv_.blocks_to_admit(*group, &set_aside);
     if (!fits_with_watermark(need) || !runs_fit(*group)) {
+      require_room_alone(*group, need);
       break;
     }
     free_ -= need;
@@ -287,6 +325,7 @@ void Scheduler::walk_waiting(const Queues& queues, StepPlan& plan) {
       share_cached(*group);
     }
     take(DecisionKind::admit, *group, tokens, "its turn, and there is room", plan);
+    plan.decisions.back().blocks = set_aside;
   }
 }
 

@@ -7,6 +7,7 @@
 // is swapped.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <vector>
@@ -45,17 +46,23 @@ class Scheduler {
 
  private:
   void refresh_keys(Queues& queues, Seconds now);
+  /// The batching policy's order of the stages, checked.
+  std::array<Stage, 3> stages() const;
+  /// The allocation policy's answer for a group that needs `exact` blocks, checked.
+  Blocks headroom(const SequenceGroup& group, Blocks exact) const;
   void walk_running(StepPlan& plan);
   void walk_swapped(const Queues& queues, StepPlan& plan);
   void walk_waiting(const Queues& queues, StepPlan& plan);
   /// Preempts until running_[place] can append; false if it was itself preempted.
-  bool make_room(std::size_t place, Blocks exact, Blocks headroom, StepPlan& plan);
+  bool make_room(std::size_t place, Blocks exact, Blocks wanted, StepPlan& plan);
   void preempt(std::size_t place, const Victim& victim, StepPlan& plan);
   /// The batching policy's answer for a group, checked.
   Tokens grant(const SequenceGroup& group, Stage stage);
   /// Takes the group that grant() was last asked for into the step.
   void take(DecisionKind kind, SequenceGroup& group, Tokens tokens, const char* reason, StepPlan& plan);
   bool fits_with_watermark(Blocks need) const;
+  /// Ends the run if a group finds no room although nothing runs: it was accepted because it fits alone.
+  void require_room_alone(const SequenceGroup& group, Blocks need) const;
   /// Starts a plan's account of what is about to be computed and shared.
   void note_prefills();
   /// Lets a group that is admitted begin with what look_up() found.

@@ -36,6 +36,7 @@ struct Decision {
   const char* reason = "";
   bool decoding = false;   ///< the tokens are those drawn last, one per sequence
   bool completes = false;  ///< they are all that is pending: the group's next tokens are drawn
+  Blocks blocks{-1};       ///< admit: what its sequences were planned to get; negative: not said
 };
 
 /// What one step shall do, in the order in which it is applied. What follows (copies on write, forks,

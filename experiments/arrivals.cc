@@ -35,7 +35,7 @@ class TraceArrivals final : public ArrivalSource {
   std::optional<Arrival> next(const RequestShape& shape) override {
     const Seconds stamp = shape.stamp.value();
     first_ = first_.value_or(stamp);
-    return Arrival{(stamp - *first_) * scale_};
+    return Arrival{(stamp - *first_) * scale_, shape.client};
   }
   bool uses_stamps() const override { return true; }
 

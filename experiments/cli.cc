@@ -17,6 +17,7 @@
 #include "experiments/build_info.h"
 #include "experiments/cache_sim/cache_sim_command.h"
 #include "experiments/calibrate/calibrate_command.h"
+#include "experiments/check/check_command.h"
 #include "experiments/device_factory.h"
 #include "experiments/generate_command.h"
 #include "experiments/interrupt.h"
@@ -212,6 +213,35 @@ void add_cache_sim(CLI::App& app, CacheSimOptions& options, Command& command) {
   simulate->callback([&] { command = [&] { return print(pagelab::cache_sim(options)); }; });
 }
 
+void add_check_policy(CLI::App& app, CheckCommandOptions& options, Command& command) {
+  CLI::App* check = app.add_subcommand(
+      "check-policy",
+      "Hold a policy to its contract in thousands of small runs; prints the smallest that fails");
+  check->add_option("AXIS/NAME", options.which, "such as batching/mixed")->required();
+  check
+      ->add_option(
+          "--set", options.settings,
+          "a parameter that is not to be drawn, as key=value; may be repeated. policy.AXIS.KEY=VALUE: of "
+          "another axis")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+  check->add_option("--cases", options.cases, "how many")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
+  check->add_option("--seed", options.seed, "of all that is drawn")->capture_default_str();
+  check->add_option("--out", options.out, "the experiment of a failure, instead of printing it")
+      ->type_name("FILE.toml");
+  check->callback([&] {
+    command = [&options] {
+      PolicyRegistry registry;
+      register_builtin_policies(registry);
+      return check_command(registry, options);
+    };
+  });
+}
+
 int fail(const std::string& text) {
   fmt::print(stderr, "pagelab: error: {}\n", text);
   return error_code;
@@ -244,6 +274,7 @@ int run_cli(int argc, char** argv) {
   GenerateOptions generate;
   CalibrateOptions calibration;
   ReproduceOptions reproduce;
+  CheckCommandOptions check;
   CacheSimOptions cache;
   std::string policy;
   add_run(app, run, command, interrupt);
@@ -251,6 +282,7 @@ int run_cli(int argc, char** argv) {
   add_generate(app, generate, command);
   add_calibrate(app, calibration, command);
   add_reproduce(app, reproduce, command, interrupt);
+  add_check_policy(app, check, command);
   add_cache_sim(app, cache, command);
   try {
     app.parse(argc, argv);

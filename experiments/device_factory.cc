@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cuda/ops/make_cuda_ops.h"
+#include "models/check_device.h"
 #include "models/checkpoint.h"
 #include "models/device_description.h"
 #include "models/memory_plan.h"
@@ -284,6 +285,7 @@ BuiltDevice make_sim(const ModelChoice& model, const DeviceChoice& device, std::
   const DeviceCapacity capacity = made->capacity();
   BuiltDevice built;
   built.sim_device = made.get();
+  built.virtual_time = true;
   built.vocabulary = shape.vocab;
   built.provenance = {{"device", device.kind},
                       {"description", description.name},
@@ -303,9 +305,26 @@ BuiltDevice make_sim(const ModelChoice& model, const DeviceChoice& device, std::
   return built;
 }
 
+BuiltDevice make_check(const ModelChoice&, const DeviceChoice& device, std::uint64_t) {
+  auto made = std::make_unique<CheckDevice>(device.device_blocks.value(), device.host_blocks.value(),
+                                            device.block_size.value(), device.vocabulary);
+  BuiltDevice built;
+  built.virtual_time = true;
+  built.vocabulary = device.vocabulary;
+  built.provenance = {{"device", device.kind},
+                      {"model", "none"},
+                      {"weights", "none"},
+                      {"block_size", device.block_size.value()},
+                      {"block_bytes", made->capacity().block_bytes.value()},
+                      {"device_blocks", device.device_blocks.value()},
+                      {"host_blocks", device.host_blocks.value()}};
+  built.device = std::move(made);
+  return built;
+}
+
 constexpr std::array kinds = {DeviceKind{"cpu", make_cpu}, DeviceKind{"cuda", make_cuda},
                               DeviceKind{"cuda-emulated", make_cuda_emulated},
-                              DeviceKind{"sim", make_sim, false}};
+                              DeviceKind{"sim", make_sim, false}, DeviceKind{"check", make_check, false}};
 
 }  // namespace
 

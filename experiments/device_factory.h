@@ -21,6 +21,7 @@ struct BuiltDevice {
   std::unique_ptr<Device> device;
   const ModelDevice* model_device = nullptr;  ///< the one inside, for its operator times
   const SimDevice* sim_device = nullptr;      ///< the same of a simulated one, whose time is virtual
+  bool virtual_time = false;                  ///< a step takes what it says, not what it took
   std::int64_t vocabulary = 0;
   nlohmann::ordered_json
       provenance;  ///< model, types, instruction set; no path and nothing of the wall clock

@@ -96,6 +96,9 @@ DeviceChoice resolve_device(Experiment& out, const ConfigTable& table) {
     device.swap = p.text("swap") == "batched" ? kernels::SwapMode::batched : kernels::SwapMode::per_block;
     device.graphs = p.flag("graphs");
   }
+  if (p.has("vocabulary")) {
+    device.vocabulary = static_cast<std::int32_t>(p.integer("vocabulary"));
+  }
   if (choice.kind == "sim") {
     device.sim = sim_choice(p);
   }

@@ -40,6 +40,7 @@ struct DeviceChoice {
   kernels::SwapMode swap = kernels::SwapMode::batched;  ///< of a CUDA device
   bool graphs = false;                                  ///< of a CUDA device
   std::optional<SimChoice> sim{};                       ///< of a simulated device
+  std::int32_t vocabulary = 0;                          ///< of a device that stores tokens
 };
 
 /// [policy.AXIS]

@@ -114,10 +114,17 @@ const std::vector<DeviceParameters>& device_parameters() {
         .choices = {"batched", "per_block"}};
     const ParameterSpec graphs = {
         .name = "graphs", .default_value = false, .help = "replay steps of the same shape as a CUDA graph"};
+    const ParameterSpec vocabulary = {.name = "vocabulary",
+                                      .default_value = 1000,
+                                      .unit = "tokens",
+                                      .help = "that the device draws from, whatever the model",
+                                      .minimum = 1,
+                                      .maximum = kMostInt32};
     return std::vector<DeviceParameters>{{"cpu", real_device({threads})},
                                          {"cuda", real_device({swap, graphs})},
                                          {"cuda-emulated", real_device({swap, graphs})},
-                                         {"sim", sim_parameters()}};
+                                         {"sim", sim_parameters()},
+                                         {"check", real_device({vocabulary})}};
   }();
   return kinds;
 }

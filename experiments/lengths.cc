@@ -6,6 +6,7 @@
 
 #include "core/random.h"
 #include "experiments/length_parameters.h"
+#include "experiments/list_lengths.h"
 #include "experiments/trace_lengths.h"
 
 namespace pagelab {
@@ -227,6 +228,7 @@ const std::vector<Kind<LengthSource, LengthContext>>& length_kinds() {
        make<IndependentLengths<Lognormal>>},
       {"histogram", "from integer counts of bins", histogram_parameters(), make<HistogramLengths>},
       {"trace", "from a file of request lengths", trace_length_parameters(), make<TraceLengths>},
+      {"list", "one by one, as written here", list_length_parameters(), make<ListLengths>},
   };
   return kinds;
 }

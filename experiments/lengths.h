@@ -17,6 +17,8 @@ struct RequestShape {
   Tokens prompt{1};
   Tokens output{1};
   std::optional<Seconds> stamp;       ///< of the trace; any origin
+  std::int32_t client = 0;            ///< who sent it, where arrivals are those of the trace
+  std::int32_t sequences = 0;         ///< parallel samples or beams; 0: as [sampling] says
   std::vector<std::uint64_t> blocks;  ///< ids of the prompt's blocks; equal ids, equal tokens; may be empty
   Tokens block_tokens{1};             ///< that each of them covers
 };

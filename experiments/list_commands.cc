@@ -33,6 +33,9 @@ std::string describe_policy(const PolicyRegistry& registry, std::string_view whi
   if (!info.needs.empty()) {
     text += fmt::format("needs: {}\n", info.needs);
   }
+  if (info.bounds_waiting) {
+    text += "promises: no request waits without end\n";
+  }
   if (info.parameters.empty()) {
     return text + "parameters: none\n";
   }

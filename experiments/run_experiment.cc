@@ -54,7 +54,7 @@ Json value_json(const ParameterValue& value) {
 
 /// Where the times come from: a linear cost, the model of a simulated device, or the wall clock.
 const char* clock_word(const Experiment& experiment, const BuiltDevice& built) {
-  return experiment.step_cost ? "virtual" : built.sim_device != nullptr ? "modelled" : "real";
+  return experiment.step_cost ? "virtual" : built.virtual_time ? "modelled" : "real";
 }
 
 /// FNV-1a, 64 bits, of a file's content.
@@ -178,7 +178,7 @@ RunParts make_run_parts(const Experiment& experiment) {
   if (experiment.step_cost) {
     parts.built.device = std::make_unique<TimedDevice>(std::move(parts.built.device), *experiment.step_cost);
     parts.clock = std::make_unique<VirtualClock>();
-  } else if (parts.built.sim_device != nullptr) {
+  } else if (parts.built.virtual_time) {
     parts.clock = std::make_unique<VirtualClock>();
   }
   return parts;

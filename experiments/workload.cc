@@ -49,6 +49,9 @@ class GeneratedWorkload final : public Workload {
     request.max_output = shape_->output;
     request.forced_output = forced_output_;
     request.sampling = sampling_;
+    if (shape_->sequences > 0) {
+      request.sampling.n = shape_->sequences;
+    }
     request.sampling.seed = derive_seed(seed_, "sampling", static_cast<std::uint64_t>(issued_));
     clients_.emplace(request.id.value(), request.client);
     ++issued_;
@@ -128,7 +131,7 @@ std::int64_t within_duration(const WorkloadSpec& spec, std::uint64_t seed, const
 
 bool has_end(const WorkloadSpec& spec) {
   const bool whole_trace = spec.lengths.kind == "trace" && !spec.lengths.parameters.flag("repeat");
-  return spec.requests > 0 || whole_trace ||
+  return spec.requests > 0 || whole_trace || spec.lengths.kind == "list" ||
          (spec.duration > Seconds(0) && arrivals_ahead(spec, 0)->goes_on());
 }
 

@@ -15,7 +15,8 @@ class Fcfs final : public SchedulingPolicy {
 void register_scheduling_fcfs(PolicyRegistry& registry) {
   registry.add<SchedulingPolicy, Fcfs>({.name = "fcfs",
                                         .summary = "first come, first served, by arrival time",
-                                        .source = "PagedAttention (SOSP 2023), section 4.5"});
+                                        .source = "PagedAttention (SOSP 2023), section 4.5",
+                                        .bounds_waiting = true});
 }
 
 }  // namespace pagelab

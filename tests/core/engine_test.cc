@@ -274,7 +274,7 @@ TEST(Engine, NamesThePolicyThatBreaksItsContract) {
   set = testing::policies();
   set.allocation = {"stingy", std::make_unique<Stingy>()};
   EXPECT_THAT(error_of(std::move(set)),
-              HasSubstr("allocation policy reserves 1 slots for 2 known tokens of request 0"));
+              HasSubstr("allocation/stingy, step 0: it reserves 1 slots for 2 known tokens of request 0"));
   set = testing::policies();
   set.preemption = {"lost", std::make_unique<UnknownVictim>()};
   EXPECT_THAT(error_of(std::move(set)), HasSubstr("preemption/lost"));
