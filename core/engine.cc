@@ -31,8 +31,9 @@ Engine::Engine(Device& device, Clock& clock, Workload& workload, PolicySet polic
       workload_(workload),
       policies_(std::move(policies)),
       recorder_(recorder),
-      kv_(device.capacity(), *policies_.allocation, *policies_.sharing),
+      kv_(device.capacity(), *policies_.allocation, *policies_.sharing, *policies_.retention),
       scheduler_(policies_, kv_),
+      retainer_(policies_.retention),
       capacity_(device.capacity()) {}
 
 bool Engine::step() {
@@ -53,7 +54,14 @@ bool Engine::step() {
   clear(batch_);
   clock_.advance(result_.duration);
   record_.duration = clock_.now() - record_.time;
+  if (kv_.drops_tokens()) {
+    retainer_.add_weights(plan_.decisions, result_.slot_weights);
+  }
+  const std::size_t planned = plan_.decisions.size();
   commit();
+  if (kv_.drops_tokens()) {
+    retain(planned);
+  }
   recorder_.on_step(record_, plan_.decisions);
   forget_ended();
   ++progress_.steps;
@@ -69,6 +77,9 @@ void Engine::arrive() {
     group->request = workload_.take();
     Sequence& first = group->live.emplace_back();
     first.prompt = Tokens(static_cast<std::int64_t>(group->request.prompt.size()));
+    if (kv_.drops_tokens()) {
+      retainer_.begin(*group, progress_.steps);
+    }
     if (const std::string why = why_refused(*group); !why.empty()) {
       ++progress_.refused;
       recorder_.on_refuse(group->request, clock_.now(), why);
@@ -237,6 +248,19 @@ void Engine::commit() {
   }
   progress_.preemptions += record_.preempt_recompute + record_.preempt_swap;
   progress_.tokens += record_.tokens_prefill + record_.tokens_decode;
+}
+
+void Engine::retain(std::size_t planned) {
+  for (std::size_t i = 0; i < planned; ++i) {
+    SequenceGroup& group = *plan_.decisions[i].group;
+    if (plan_.decisions[i].tokens == Tokens(0) || group.state != GroupState::running ||
+        !Retainer::is_full(group)) {
+      continue;
+    }
+    retainer_.choose(group, progress_.steps);
+    carry_out(DecisionKind::drop_tokens, group, 0, "the sequence is at its budget");
+    plan_.decisions.back().tokens = Tokens(static_cast<std::int64_t>(group.retained.dropping.size()));
+  }
 }
 
 void Engine::commit_beams(SequenceGroup& group, std::span<const TokenCandidate> candidates) {

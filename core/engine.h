@@ -16,6 +16,7 @@
 #include "core/policy_registry.h"
 #include "core/recorder.h"
 #include "core/request.h"
+#include "core/retainer.h"
 #include "core/scheduler.h"
 #include "core/step.h"
 
@@ -56,6 +57,9 @@ class Engine {
   void apply();
   void change_queue(SequenceGroup& group, DecisionKind kind);
   void commit();
+  /// Lets the retention policy drop tokens of the sequences that took part in the step's first `planned`
+  /// decisions.
+  void retain(std::size_t planned);
   void commit_group(SequenceGroup& group, std::span<const TokenCandidate> candidates);
   void commit_samples(SequenceGroup& group, std::span<const TokenCandidate> candidates);
   void commit_beams(SequenceGroup& group, std::span<const TokenCandidate> candidates);
@@ -75,6 +79,7 @@ class Engine {
   Recorder& recorder_;
   KvManager kv_;
   Scheduler scheduler_;
+  Retainer retainer_;
   BeamSearch beams_;
   DeviceCapacity capacity_;
 

@@ -24,8 +24,10 @@ std::string describe(const SequenceGroup& group) {
 }  // namespace
 
 KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocation,
-                     const SharingPolicy& sharing)
+                     const SharingPolicy& sharing, const RetentionPolicy& retention)
     : block_size_(capacity.block_size),
+      drops_(!retention.keeps_all()),
+      weighs_(drops_ && retention.wants_weights()),
       allocation_(allocation),
       sharing_(sharing),
       device_(capacity.device_blocks, capacity.block_size),
@@ -41,6 +43,7 @@ KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocatio
         "set "
         "policy.sharing.name = \"none\"");
   }
+  require_retention(capacity);
 }
 
 bool KvManager::mark(BlockId block) const {
@@ -64,7 +67,7 @@ Blocks KvManager::blocks_to_admit(const SequenceGroup& group) const {
   }
   Blocks sum;
   for (const Sequence& sequence : group.live) {
-    sum += reserved(group, sequence.known()) - blocks_for(sequence.shared, block_size_);
+    sum += reserved(group, slots_to_admit(group, sequence)) - blocks_for(sequence.shared, block_size_);
   }
   return sum;
 }
@@ -133,8 +136,12 @@ inline void KvManager::extend(Sequence& sequence, Tokens tokens) {
 }
 
 inline void KvManager::write(SequenceGroup& group, Sequence& sequence, Tokens tokens, StepBatch& batch) {
-  extend(sequence, tokens);
-  append(batch, group, sequence, sequence.computed, tokens);
+  if (drops_) {
+    write_retained(group, sequence, tokens, batch);
+  } else {
+    extend(sequence, tokens);
+    append(batch, group, sequence, sequence.computed, tokens);
+  }
   const Tokens after = sequence.computed + tokens;
   if (sequence.computed < sequence.most_computed) {
     group.recomputed += std::min(after, sequence.most_computed) - sequence.computed;
@@ -202,6 +209,9 @@ void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
     case DecisionKind::finish:
       finish(group, static_cast<std::size_t>(decision.sequence));
       break;
+    case DecisionKind::drop_tokens:
+      drop_tokens(group, batch);
+      break;
     case DecisionKind::proceed:
     case DecisionKind::copy_on_write:
       PAGELAB_INVARIANT(false, fmt::format("'{}' changes no owners by itself", name_of(decision.kind)));
@@ -212,7 +222,7 @@ void KvManager::admit(SequenceGroup& group) {
   PAGELAB_INVARIANT(group.state == GroupState::waiting, describe(group));
   const std::span<const BlockId> prefix = pinned_.match(group.request.prompt);
   for (Sequence& sequence : group.live) {
-    const auto blocks = static_cast<std::size_t>(reserved(group, sequence.known()).value());
+    const auto blocks = static_cast<std::size_t>(reserved(group, slots_to_admit(group, sequence)).value());
     const auto shared = static_cast<std::size_t>(sequence.shared / block_size_);
     sequence.blocks.clear();
     for (std::size_t entry = 0; entry < blocks; ++entry) {
@@ -274,6 +284,9 @@ void KvManager::drop(SequenceGroup& group) {
   for (Sequence& sequence : group.live) {
     release(sequence.blocks);
     sequence.computed = sequence.shared;
+  }
+  if (drops_) {
+    forget_retained(group);
   }
   release_spare(group);
   group.state = GroupState::waiting;
@@ -354,9 +367,12 @@ void KvManager::check_integrity(std::span<SequenceGroup* const> running,
       ++owners[block.index()];
     }
     for (const SequenceGroup* group : groups) {
+      if (drops_) {
+        check_retained(*group, pool);
+      }
       for (const Sequence& sequence : group->live) {
         PAGELAB_INVARIANT(static_cast<std::int64_t>(sequence.blocks.size()) >=
-                              blocks_for(sequence.computed, block_size_).value(),
+                              blocks_for(held(sequence), block_size_).value(),
                           fmt::format("request {}: {} tokens computed, {} blocks", group->request.id.value(),
                                       sequence.computed.value(), sequence.blocks.size()));
         for (const BlockId block : sequence.blocks) {

@@ -83,7 +83,8 @@ void Scheduler::plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& p
 inline Tokens Scheduler::grant(const SequenceGroup& group, Stage stage) {
   const Tokens pending = group.pending();
   const bool decoding = group.decoding(pending);
-  const BatchCandidate candidate{GroupView(group), stage, pending, decoding};
+  const Tokens offered = kv_.drops_tokens() ? std::min(pending, kv_.most_at_once(group)) : pending;
+  const BatchCandidate candidate{GroupView(group), stage, offered, decoding};
   pending_ = pending;
   decoding_ = decoding;
   const Tokens granted =
@@ -91,10 +92,10 @@ inline Tokens Scheduler::grant(const SequenceGroup& group, Stage stage) {
   if (granted == pending) {
     return granted;
   }
-  if (granted < Tokens(0) || granted > pending) {
+  if (granted < Tokens(0) || granted > offered) {
     broken("batching", policies_.batching.name,
            fmt::format("it granted request {} {} tokens of {} pending", group.request.id.value(),
-                       granted.value(), pending.value()));
+                       granted.value(), offered.value()));
   }
   // The last token of every sequence is computed only together with the others', so a part of the pending
   // tokens is at most all but one per sequence.

@@ -20,7 +20,8 @@ enum class DecisionKind : std::uint8_t {
   copy_on_write,      ///< a sequence about to write into a shared block gets a copy
   fork,               ///< a new sequence shares all blocks of another
   finish,             ///< a sequence ended; its blocks lose an owner
-  pin_prefix          ///< the prefix that a request declares as shared stays for later ones
+  pin_prefix,         ///< the prefix that a request declares as shared stays for later ones
+  drop_tokens         ///< a sequence at its budget gives up the KV of `tokens` tokens
 };
 std::string_view name_of(DecisionKind kind);
 
