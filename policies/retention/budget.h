@@ -35,7 +35,8 @@ class BudgetedRetention : public RetentionPolicy {
   void drop_lowest(const SlotsView& view, Tokens count, std::vector<std::int32_t>& drop, Rank&& rank) {
     order_.clear();
     for (std::size_t slot = 0; slot < view.positions().size(); ++slot) {
-      order_.push_back({rank(slot), view.positions()[slot], static_cast<std::int32_t>(slot)});
+      order_.push_back(
+          {static_cast<double>(rank(slot)), view.positions()[slot], static_cast<std::int32_t>(slot)});
     }
     const auto end = order_.begin() + static_cast<std::ptrdiff_t>(count.value());
     std::nth_element(order_.begin(), end - 1, order_.end());

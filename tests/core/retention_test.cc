@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "tests/support/builders.h"
 #include "tests/support/hash_device.h"
+#include "tests/support/kept_tokens.h"
 
 namespace pagelab {
 namespace {
@@ -18,74 +19,33 @@ namespace {
 using ::testing::ElementsAre;
 using testing::HashDevice;
 using ::testing::HasSubstr;
+using testing::KeptToken;
 using testing::PolicyNames;
 using testing::request;
 using testing::Run;
-
-PolicyNames with(const std::string& name, std::int64_t budget) {
-  PolicyNames names{.retention = name};
-  if (name != "all") {
-    names.parameters["retention.budget"] = budget;
-  }
-  return names;
-}
-
-/// A token that is kept, and the attention that it received.
-struct Kept {
-  std::int32_t position;
-  double weight = 0;
-};
-
-/// Which of the kept tokens, in order of positions, goes first.
-using Victim = std::function<std::size_t(const std::vector<Kept>&)>;
-
-Victim victim_of(const PolicyNames& names) {
-  const auto budget =
-      static_cast<std::int32_t>(std::get<std::int64_t>(names.parameters.at("retention.budget")));
-  if (names.retention == "window") {
-    return [](const auto&) { return std::size_t{0}; };
-  }
-  if (names.retention == "sinks") {
-    return [](const std::vector<Kept>& kept) {
-      const auto first = std::ranges::find_if(kept, [](const Kept& k) { return k.position >= 4; });
-      return static_cast<std::size_t>(first - kept.begin());
-    };
-  }
-  return [budget](const std::vector<Kept>& kept) {
-    const std::int32_t recent = std::max(2, budget / 2) - 1;  // and the token to come
-    const auto old =
-        std::ranges::find_if(kept, [&](const Kept& k) { return k.position > kept.back().position - recent; });
-    return static_cast<std::size_t>(std::ranges::min_element(kept.begin(), old, {}, &Kept::weight) -
-                                    kept.begin());
-  };
-}
+using testing::with_retention;
 
 /// The greedy output of a request by a model that knows no slots: it keeps a list of positions.
 std::vector<TokenId> expected_output(const HashDevice& device, const Request& request,
                                      const PolicyNames& names) {
-  const Victim victim = victim_of(names);
-  const auto budget =
-      static_cast<std::size_t>(std::get<std::int64_t>(names.parameters.at("retention.budget")));
   const std::size_t prompt = request.prompt.size();
   std::vector<TokenId> tokens = request.prompt;
-  std::vector<Kept> kept;
+  std::vector<KeptToken> kept;
   std::size_t query = 0;
   while (static_cast<std::int64_t>(tokens.size() - prompt) < request.max_output.value()) {
     for (; query < tokens.size(); ++query) {
       kept.push_back({static_cast<std::int32_t>(query)});
-      for (Kept& key : kept) {
+      for (KeptToken& key : kept) {
         key.weight += HashDevice::attention(tokens[static_cast<std::size_t>(key.position)], key.position,
                                             static_cast<std::int32_t>(query));
       }
     }
     std::uint64_t hash = HashDevice::first_hash;
-    for (const Kept& key : kept) {
+    for (const KeptToken& key : kept) {
       hash = HashDevice::extend_hash(hash, tokens[static_cast<std::size_t>(key.position)]);
     }
     tokens.push_back(device.token_of(hash));
-    while (kept.size() >= budget) {
-      kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(victim(kept)));
-    }
+    testing::drop_over_budget(names, kept);
   }
   return {tokens.begin() + static_cast<std::ptrdiff_t>(prompt), tokens.end()};
 }
@@ -93,7 +53,8 @@ std::vector<TokenId> expected_output(const HashDevice& device, const Request& re
 RC_GTEST_PROP(Retention, ASequenceReadsExactlyTheTokensThatItsPolicyKeeps, ()) {
   const std::int64_t block_size = *rc::gen::element<std::int64_t>(1, 2, 3, 7, 16);
   const std::int64_t budget = *rc::gen::inRange<std::int64_t>(6, 40);
-  PolicyNames names = with(*rc::gen::element<std::string>("window", "sinks", "heavy_hitters"), budget);
+  PolicyNames names =
+      with_retention(*rc::gen::element<std::string>("window", "sinks", "heavy_hitters"), budget);
   names.preemption = *rc::gen::element<std::string>("swap", "recompute");
   names.batching = *rc::gen::element<std::string>("mixed", "chunked");
   names.parameters["batching.max_tokens"] = *rc::gen::inRange<std::int64_t>(1, 60);
@@ -121,7 +82,7 @@ TEST(Retention, ABudgetThatIsNeverReachedChangesNothing) {
   HashDevice device(64, 0, 4);
   const testing::Run all = testing::run(device, {request(0, 20, 30)});
   for (const std::string name : {"window", "sinks", "heavy_hitters"}) {
-    const testing::Run kept = testing::run(device, {request(0, 20, 30)}, with(name, 50));
+    const testing::Run kept = testing::run(device, {request(0, 20, 30)}, with_retention(name, 50));
     EXPECT_EQ(kept.record.outputs.at(0)[0].output, all.record.outputs.at(0)[0].output) << name;
     EXPECT_EQ(kept.record.count(DecisionKind::drop_tokens), 0) << name;
   }
@@ -132,7 +93,7 @@ TEST(Retention, EachPolicyDropsAnotherToken) {
   for (const std::string name : {"all", "window", "sinks", "heavy_hitters"}) {
     HashDevice device(64, 0, 4);
     outputs.push_back(
-        testing::run(device, {request(0, 20, 30)}, with(name, 10)).record.outputs.at(0)[0].output);
+        testing::run(device, {request(0, 20, 30)}, with_retention(name, 10)).record.outputs.at(0)[0].output);
     for (std::size_t other = 0; other + 1 < outputs.size(); ++other) {
       EXPECT_NE(outputs[other], outputs.back()) << name;
     }
@@ -142,7 +103,7 @@ TEST(Retention, EachPolicyDropsAnotherToken) {
 
 TEST(Retention, HoldsThePromptUntilItIsComputedAndThenTheBudget) {
   HashDevice device(16, 0, 4);
-  PolicyNames names = with("window", 8);
+  PolicyNames names = with_retention("window", 8);
   names.batching = "chunked";
   names.parameters["batching.max_tokens"] = std::int64_t{10};
   const testing::Run run = testing::run(device, {request(0, 18, 4)}, names);
@@ -167,7 +128,7 @@ TEST(Retention, HoldsThePromptUntilItIsComputedAndThenTheBudget) {
 
 TEST(Retention, TheSlotThatTheNextTokenWillFillIsReserved) {
   HashDevice device(16, 0, 4);
-  PolicyNames names = with("window", 8);
+  PolicyNames names = with_retention("window", 8);
   names.batching = "prefill_first";  // in the second step only the second request runs
   const testing::Run run = testing::run(device, {request(0, 8, 6), request(1, 6, 6, 0.01)}, names);
   const SlotLedger& slots = run.record.steps.at(1).slots;
@@ -178,7 +139,7 @@ TEST(Retention, TheSlotThatTheNextTokenWillFillIsReserved) {
 
 TEST(Retention, RecomputingTakesTheSameDecisionsAgain) {
   // Two requests that cannot both have their 12 slots in 5 blocks of 4; one comes back token by token.
-  PolicyNames names = with("heavy_hitters", 12);
+  PolicyNames names = with_retention("heavy_hitters", 12);
   names.preemption = "recompute";
   HashDevice device(5, 0, 4);
   const std::vector<Request> requests{request(0, 5, 40), request(1, 5, 40)};
@@ -278,7 +239,8 @@ TEST(Retention, APolicyMayDropMoreThanItMustAndTheRestIsPackedIntoFewerBlocks) {
 
 TEST(Retention, RefusesRequestsOfSeveralSequences) {
   HashDevice device(64, 0, 4);
-  const testing::Run run = testing::run(device, {testing::parallel(request(0, 8, 8), 3)}, with("window", 16));
+  const testing::Run run =
+      testing::run(device, {testing::parallel(request(0, 8, 8), 3)}, with_retention("window", 16));
   EXPECT_THAT(run.record.refused.at(0), HasSubstr("serves one sequence a request, not 3"));
 }
 
@@ -307,16 +269,16 @@ class PlainDevice final : public Device {
 
 TEST(Retention, SaysWhatItCannotBeCombinedWith) {
   HashDevice device(64, 0, 4);
-  PolicyNames names = with("window", 16);
+  PolicyNames names = with_retention("window", 16);
   names.allocation = "static_max";
   names.sharing = "none";
   EXPECT_THAT(refusal(device, names), HasSubstr("set policy.allocation.name = \"paged\""));
-  names = with("window", 16);
+  names = with_retention("window", 16);
   names.sharing = "pinned_prefix";
   EXPECT_THAT(refusal(device, names), HasSubstr("set policy.sharing.name = \"group\""));
   PlainDevice plain;
-  EXPECT_THAT(refusal(plain, with("window", 16)), HasSubstr("set policy.retention.name = \"all\""));
-  EXPECT_EQ(refusal(plain, with("all", 0)), "none");
+  EXPECT_THAT(refusal(plain, with_retention("window", 16)), HasSubstr("set policy.retention.name = \"all\""));
+  EXPECT_EQ(refusal(plain, with_retention("all", 0)), "none");
 }
 
 }  // namespace
