@@ -89,7 +89,7 @@ inline Tokens Scheduler::grant(const SequenceGroup& group, Stage stage) {
   decoding_ = decoding;
   const Tokens granted =
       ask(policies_.batching, [&](BatchingPolicy& p) { return p.grant(candidate, so_far_); });
-  if (granted == pending) {
+  if (granted == pending && granted == offered) {
     return granted;
   }
   if (granted < Tokens(0) || granted > offered) {

@@ -242,13 +242,16 @@ RC_GTEST_PROP(PagedAttention, MatchesTheReferenceOnEveryTarget, ()) {
     lengths.push_back(prefix + count);
   }
   const auto table_seed = *rc::gen::arbitrary<unsigned>();
+  const bool weighed = *rc::gen::inRange(0, 3) == 0;
   for_each_simd_target([&] {
     Server server(shape, kv_heads * group, lengths, threads, table_seed);
     server.step(prefixes);
-    server.weigh();
+    if (weighed) {
+      server.weigh();
+    }
     server.step(chunks);
     RC_ASSERT(server.error() < 2e-5);
-    RC_ASSERT(server.weight_error() < 1e-4);
+    RC_ASSERT(!weighed || server.weight_error() < 1e-4);
   });
 }
 
