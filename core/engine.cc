@@ -31,7 +31,8 @@ Engine::Engine(Device& device, Clock& clock, Workload& workload, PolicySet polic
       workload_(workload),
       policies_(std::move(policies)),
       recorder_(recorder),
-      kv_(device.capacity(), *policies_.allocation, *policies_.sharing, *policies_.retention),
+      kv_(device.capacity(), *policies_.allocation, *policies_.sharing, *policies_.eviction,
+          *policies_.retention),
       scheduler_(policies_, kv_),
       retainer_(policies_.retention),
       capacity_(device.capacity()) {}
@@ -127,10 +128,15 @@ void Engine::apply() {
     SequenceGroup& group = *decision.group;
     const Tokens recomputed_before = group.recomputed;
     kv_.apply(decision, batch_, plan_.decisions);
+    if (decision.kind == DecisionKind::share) {
+      record_.tokens_hit += decision.tokens;
+      group.hits += group.admitted < Seconds(0) ? decision.tokens : Tokens(0);
+      continue;
+    }
     if (decision.kind != DecisionKind::proceed) {
       change_queue(group, decision.kind);
     }
-    if (decision.tokens == Tokens(0)) {
+    if (!computes(decision)) {
       continue;
     }
     (decision.decoding ? record_.tokens_decode : record_.tokens_prefill) += decision.tokens;
@@ -145,7 +151,7 @@ void Engine::apply() {
 
   record_.slots = kv_.ledger(queues_.running);
   record_.blocks_logical = kv_.table_entries();
-  record_.blocks_physical = kv_.device().allocated();
+  record_.blocks_physical = kv_.in_use();
   record_.host_blocks_used = kv_.host().allocated();
   record_.running = static_cast<std::int32_t>(queues_.running.size());
   record_.waiting = static_cast<std::int32_t>(queues_.waiting.size());
@@ -237,7 +243,19 @@ void Engine::pin_prefix(SequenceGroup& group) {
   }
 }
 
+void Engine::cache_computed() {
+  const std::size_t planned = plan_.decisions.size();
+  for (std::size_t i = 0; i < planned; ++i) {
+    if (computes(plan_.decisions[i]) && kv_.has_unlisted(*plan_.decisions[i].group)) {
+      carry_out(DecisionKind::cache, *plan_.decisions[i].group, 0, "its blocks are full");
+    }
+  }
+}
+
 void Engine::commit() {
+  if (kv_.caches()) {
+    cache_computed();
+  }
   for (std::size_t i = 0; i + 1 < sampled_.size(); ++i) {
     if (i + 1 + groups_ahead < sampled_.size()) {
       prefetch_ends(*sampled_[i + groups_ahead].group);
@@ -246,6 +264,9 @@ void Engine::commit() {
     const auto end = static_cast<std::size_t>(sampled_[i + 1].first);
     commit_group(*sampled_[i].group, std::span(result_.candidates).subspan(first, end - first));
   }
+  record_.evictions = kv_.evictions() - std::exchange(evictions_, kv_.evictions());
+  record_.evicted_then_needed =
+      kv_.evicted_then_needed() - std::exchange(evicted_then_needed_, kv_.evicted_then_needed());
   progress_.preemptions += record_.preempt_recompute + record_.preempt_swap;
   progress_.tokens += record_.tokens_prefill + record_.tokens_decode;
 }
@@ -253,7 +274,7 @@ void Engine::commit() {
 void Engine::retain(std::size_t planned) {
   for (std::size_t i = 0; i < planned; ++i) {
     SequenceGroup& group = *plan_.decisions[i].group;
-    if (plan_.decisions[i].tokens == Tokens(0) || group.state != GroupState::running ||
+    if (!computes(plan_.decisions[i]) || group.state != GroupState::running ||
         !Retainer::is_full(group)) {
       continue;
     }
@@ -355,8 +376,7 @@ Progress Engine::progress() const {
   progress.now = clock_.now();
   const std::int64_t capacity = kv_.device().capacity().value();
   progress.occupancy =
-      capacity == 0 ? 0
-                    : static_cast<double>(kv_.device().allocated().value()) / static_cast<double>(capacity);
+      capacity == 0 ? 0 : static_cast<double>(kv_.in_use().value()) / static_cast<double>(capacity);
   return progress;
 }
 

@@ -60,6 +60,8 @@ class Engine {
   /// Lets the retention policy drop tokens of the sequences that took part in the step's first `planned`
   /// decisions.
   void retain(std::size_t planned);
+  /// Lists the blocks that the step filled with the prefix cache.
+  void cache_computed();
   void commit_group(SequenceGroup& group, std::span<const TokenCandidate> candidates);
   void commit_samples(SequenceGroup& group, std::span<const TokenCandidate> candidates);
   void commit_beams(SequenceGroup& group, std::span<const TokenCandidate> candidates);
@@ -86,6 +88,8 @@ class Engine {
   Queues queues_;
   std::vector<std::unique_ptr<SequenceGroup>> groups_;  ///< the live ones, in no order
   Progress progress_;
+  std::int64_t evictions_ = 0;  ///< up to the last step
+  std::int64_t evicted_then_needed_ = 0;
 
   // The step at hand; kept for their memory.
   StepPlan plan_;  ///< with what followed from it, it is the step's decision log

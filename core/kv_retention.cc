@@ -31,7 +31,7 @@ void KvManager::require_retention(const DeviceCapacity& capacity) const {
   require(!in_runs(),
           "but the allocation policy sets adjacent blocks aside for all of a sequence: set "
           "policy.allocation.name = \"paged\"");
-  require(!sharing_.pins_prefixes(),
+  require(!sharing_.pins_prefixes() && !caches(),
           "but the sharing policy keeps prefixes for other requests: set policy.sharing.name = \"group\"");
 }
 

@@ -30,7 +30,7 @@ void Retainer::add_weights(std::span<const Decision> decisions, std::span<const 
     return;
   }
   for (const Decision& decision : decisions) {
-    if (decision.tokens == Tokens(0)) {
+    if (!computes(decision)) {
       continue;
     }
     std::vector<double>& sums = decision.group->retained.weights;

@@ -24,6 +24,12 @@ std::string_view name_of(DecisionKind kind) {
       return "pin_prefix";
     case DecisionKind::drop_tokens:
       return "drop_tokens";
+    case DecisionKind::share:
+      return "share";
+    case DecisionKind::cache:
+      return "cache";
+    case DecisionKind::evict:
+      return "evict";
   }
   return "?";
 }

@@ -72,7 +72,8 @@ PolicyNames random_policies() {
   } else {
     names.sharing = names.retention != "all"
                         ? *rc::gen::element<std::string>("group", "none")
-                        : *rc::gen::element<std::string>("group", "none", "pinned_prefix");
+                        : *rc::gen::element<std::string>("group", "none", "pinned_prefix", "prefix_hash",
+                                                         "prefix_radix");
     names.parameters["allocation.watermark"] = *rc::gen::inRange(0, 3) * 0.1;
   }
   if (names.batching == "static") {

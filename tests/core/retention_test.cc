@@ -276,6 +276,8 @@ TEST(Retention, SaysWhatItCannotBeCombinedWith) {
   names = with_retention("window", 16);
   names.sharing = "pinned_prefix";
   EXPECT_THAT(refusal(device, names), HasSubstr("set policy.sharing.name = \"group\""));
+  names.sharing = "prefix_hash";
+  EXPECT_THAT(refusal(device, names), HasSubstr("set policy.sharing.name = \"group\""));
   PlainDevice plain;
   EXPECT_THAT(refusal(plain, with_retention("window", 16)), HasSubstr("set policy.retention.name = \"all\""));
   EXPECT_EQ(refusal(plain, with_retention("all", 0)), "none");
