@@ -85,7 +85,8 @@ class Future {
 class EvictionPolicy {
  public:
   virtual ~EvictionPolicy() = default;
-  /// Evicted contents to remember, at most. The number of ghosts may not be larger when evict() returns.
+  /// Evicted contents to remember, at most. The number of ghosts may not be larger when evict() returns. A
+  /// policy that remembers none does not call ForgottenEntries::add either: what it evicts is forgotten.
   virtual Blocks remembers(Blocks capacity) const {
     (void)capacity;
     return Blocks(0);

@@ -9,8 +9,11 @@
 
 namespace pagelab {
 
-Tokens KvManager::cacheable(const Sequence& sequence) const {
-  return sharing_.caches_outputs() ? sequence.computed : std::min(sequence.computed, sequence.prompt);
+bool KvManager::next_is_full(const Sequence& sequence) const {
+  const Tokens end = (sequence.listed + 1) * block_size_;
+  return end <=
+             (sharing_.caches_outputs() ? sequence.computed : std::min(sequence.computed, sequence.prompt)) &&
+         device_.fill(sequence.blocks[static_cast<std::size_t>(sequence.listed)]) == block_size_;
 }
 
 std::span<const TokenId> KvManager::block_tokens(const SequenceGroup& group, const Sequence& sequence,
@@ -76,14 +79,12 @@ void KvManager::share(SequenceGroup& group) {
 }
 
 bool KvManager::has_unlisted(const SequenceGroup& group) const {
-  return std::ranges::any_of(group.live, [this](const Sequence& sequence) {
-    return (sequence.listed + 1) * block_size_ <= cacheable(sequence);
-  });
+  return std::ranges::any_of(group.live, [this](const Sequence& sequence) { return next_is_full(sequence); });
 }
 
 void KvManager::list_blocks(SequenceGroup& group) {
   for (Sequence& sequence : group.live) {
-    for (; (sequence.listed + 1) * block_size_ <= cacheable(sequence); ++sequence.listed) {
+    for (; next_is_full(sequence); ++sequence.listed) {
       const std::span<const TokenId> tokens = block_tokens(group, sequence, sequence.listed);
       BlockId& own = sequence.blocks[static_cast<std::size_t>(sequence.listed)];
       if (const auto known = cache_->find(sequence.tip, tokens)) {

@@ -168,8 +168,9 @@ class KvManager {
   /// Makes the full blocks of a running group's sequences known to the prefix cache. Where it has their
   /// content already, the sequence goes on with the cached block and gives its own back.
   void list_blocks(SequenceGroup& group);
-  /// Tokens of a sequence whose blocks are cached once they are computed.
-  Tokens cacheable(const Sequence& sequence) const;
+  /// Whether the sequence's next block after the listed ones is full and may be cached. (Behind what a
+  /// sibling is to compute for it, a sequence that is restored counts as computed what is not there yet.)
+  bool next_is_full(const Sequence& sequence) const;
   /// The tokens of one block of a sequence.
   std::span<const TokenId> block_tokens(const SequenceGroup& group, const Sequence& sequence,
                                         std::int64_t block) const;

@@ -39,11 +39,10 @@ bool KvManager::may_pin(const SequenceGroup& group) const {
 void KvManager::pin_prefix(const SequenceGroup& group) {
   const auto blocks = static_cast<std::size_t>(declared_prefix(group).value());
   const std::span<const BlockId> table = std::span(group.live.front().blocks).first(blocks);
-  for (const BlockId block : table) {
+  const auto tokens = blocks * static_cast<std::size_t>(block_size_.value());
+  for (const BlockId block : pinned_.add(std::span(group.request.prompt).first(tokens), table)) {
     device_.retain(block);
   }
-  const auto tokens = blocks * static_cast<std::size_t>(block_size_.value());
-  pinned_.add(std::span(group.request.prompt).first(tokens), table);
 }
 
 }  // namespace pagelab

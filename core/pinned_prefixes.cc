@@ -8,25 +8,21 @@
 
 namespace pagelab {
 
-void PinnedPrefixes::add(std::span<const TokenId> tokens, std::span<const BlockId> blocks) {
+std::span<const BlockId> PinnedPrefixes::add(std::span<const TokenId> tokens, std::span<const BlockId> blocks) {
   PAGELAB_INVARIANT(tokens.size() == blocks.size() * static_cast<std::size_t>(block_size_.value()),
                     fmt::format("{} tokens in {} blocks", tokens.size(), blocks.size()));
-  prefixes_.push_back({{tokens.begin(), tokens.end()}, blocks_.size()});
-  blocks_.insert(blocks_.end(), blocks.begin(), blocks.end());
-}
-
-std::span<const BlockId> PinnedPrefixes::blocks_of(const Prefix& prefix) const {
-  return std::span(blocks_).subspan(prefix.first,
-                                    prefix.tokens.size() / static_cast<std::size_t>(block_size_.value()));
+  const auto kept = static_cast<std::size_t>(leading(blocks).value());
+  prefixes_.push_back({{tokens.begin(), tokens.end()}, {blocks.begin(), blocks.end()}});
+  blocks_.insert(blocks_.end(), blocks.begin() + static_cast<std::ptrdiff_t>(kept), blocks.end());
+  return std::span(blocks_).last(blocks.size() - kept);
 }
 
 std::span<const BlockId> PinnedPrefixes::match(std::span<const TokenId> prompt) const {
   std::span<const BlockId> longest;
   for (const Prefix& prefix : prefixes_) {
-    const std::span<const BlockId> blocks = blocks_of(prefix);
-    if (prefix.tokens.size() < prompt.size() && blocks.size() > longest.size() &&
+    if (prefix.tokens.size() < prompt.size() && prefix.blocks.size() > longest.size() &&
         std::equal(prefix.tokens.begin(), prefix.tokens.end(), prompt.begin())) {
-      longest = blocks;
+      longest = prefix.blocks;
     }
   }
   return longest;
@@ -35,9 +31,8 @@ std::span<const BlockId> PinnedPrefixes::match(std::span<const TokenId> prompt) 
 Blocks PinnedPrefixes::leading(std::span<const BlockId> table) const {
   std::ptrdiff_t most = 0;
   for (const Prefix& prefix : prefixes_) {
-    const std::span<const BlockId> blocks = blocks_of(prefix);
-    const auto differ = std::mismatch(blocks.begin(), blocks.end(), table.begin(), table.end());
-    most = std::max(most, differ.first - blocks.begin());
+    const auto differ = std::mismatch(prefix.blocks.begin(), prefix.blocks.end(), table.begin(), table.end());
+    most = std::max(most, differ.first - prefix.blocks.begin());
   }
   return Blocks(most);
 }

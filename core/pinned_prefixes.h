@@ -15,21 +15,20 @@ class PinnedPrefixes {
  public:
   explicit PinnedPrefixes(Tokens block_size) : block_size_(block_size) {}
 
-  /// Keeps the blocks of `tokens`, which fill them.
-  void add(std::span<const TokenId> tokens, std::span<const BlockId> blocks);
+  /// Keeps the blocks of `tokens`, which fill them. Returns those that no other prefix keeps already.
+  std::span<const BlockId> add(std::span<const TokenId> tokens, std::span<const BlockId> blocks);
   /// The blocks of the longest prefix that `prompt` begins with and goes beyond; none if there is none.
   std::span<const BlockId> match(std::span<const TokenId> prompt) const;
   /// Entries at the start of a block table that are those of a pinned prefix.
   Blocks leading(std::span<const BlockId> table) const;
-  /// All pinned blocks.
+  /// All pinned blocks, each once.
   std::span<const BlockId> blocks() const { return blocks_; }
 
  private:
   struct Prefix {
     std::vector<TokenId> tokens;
-    std::size_t first;  ///< of its blocks in blocks_
+    std::vector<BlockId> blocks;
   };
-  std::span<const BlockId> blocks_of(const Prefix& prefix) const;
 
   Tokens block_size_;
   std::vector<Prefix> prefixes_;

@@ -60,7 +60,7 @@ std::vector<ParameterSpec> pool_parameters(const PoolDefaults& defaults) {
            .unit = "tokens",
            .help = "slots of a KV block",
            .minimum = 1,
-           .maximum = 256},
+           .maximum = defaults.largest_block},
           {.name = "device_blocks",
            .default_value = defaults.blocks,
            .unit = "blocks",

@@ -23,7 +23,8 @@ std::vector<ParameterSpec> output_parameters();
 struct PoolDefaults {
   std::int64_t blocks = 512;  ///< of either pool; 0: worked out, so 0 is valid
   std::string dtype = "bf16";
-  std::string device_help{};  ///< what is to be said besides
+  double largest_block = 256;  ///< slots; what the kernels take
+  std::string device_help{};   ///< what is to be said besides
   std::string host_help{};
 };
 std::vector<ParameterSpec> pool_parameters(const PoolDefaults& defaults);

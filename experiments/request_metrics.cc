@@ -42,6 +42,8 @@ std::uint64_t output_hash(const SequenceGroup& group) {
 
 RequestMetrics metrics_of(const SequenceGroup& group) {
   RequestMetrics metrics;
+  metrics.prompt_tokens = Tokens(static_cast<std::int64_t>(group.request.prompt.size()));
+  metrics.hits = group.hits;
   std::size_t longest = 0;
   const double latency = (group.finished - group.request.arrival).value();
   double normalized = 0;

@@ -11,6 +11,8 @@
 namespace pagelab {
 
 struct RequestMetrics {
+  Tokens prompt_tokens;
+  Tokens hits;           ///< of the prompt, in the prefix cache when it was first admitted
   Tokens output_tokens;  ///< over all sequences
   std::int32_t sequences = 0;
 

@@ -23,6 +23,7 @@ constexpr CsvColumn request_columns[] = {
     {"preempt_recompute", "integer", "", "times it was preempted to be recomputed"},
     {"preempt_swap", "integer", "", "times it was preempted by swapping"},
     {"tokens_recomputed", "integer", "tokens", "computed again after preemption"},
+    {"tokens_hit", "integer", "tokens", "of the prompt, in the prefix cache when it was first admitted"},
     {"output_hash", "text", "",
      "FNV-1a (64 bits, an id at a time) over the output of a finished request: equal if the tokens are"},
     {"normalized_latency_s", "real", "s/token",
@@ -65,6 +66,7 @@ void RequestsCsv::add(const SequenceGroup& group, const RequestMetrics& metrics)
   row.integer(prompt_tokens(request)).integer(metrics.output_tokens.value()).integer(metrics.sequences);
   row.text(finished ? "finished" : "unfinished");
   row.integer(group.preempted_recompute).integer(group.preempted_swap).integer(group.recomputed.value());
+  row.integer(group.hits.value());
   char hash[16] = {};
   if (finished) {
     fmt::format_to_n(hash, sizeof hash, "{:016x}", output_hash(group));
@@ -80,7 +82,14 @@ void RequestsCsv::add_refused(const Request& request, std::string_view why) {
   CsvTable::Row row(table_, 2 * why.size() + 2);
   row.integer(request.id.value()).integer(request.client).real(request.arrival.value());
   row.empty().empty().empty();
-  row.integer(prompt_tokens(request)).integer(0).integer(0).text("refused").integer(0).integer(0).integer(0);
+  row.integer(prompt_tokens(request))
+      .integer(0)
+      .integer(0)
+      .text("refused")
+      .integer(0)
+      .integer(0)
+      .integer(0)
+      .integer(0);
   row.empty().empty().empty().empty();
   row.text(why).end();
 }

@@ -67,11 +67,15 @@ void RunStatistics::on_step(const StepRecord& record) {
   copied += record.blocks_copied;
   swapped_in += record.bytes_swapped_in;
   swapped_out += record.bytes_swapped_out;
+  evictions += record.evictions;
+  evicted_then_needed += record.evicted_then_needed;
 }
 
 void RunStatistics::on_finish(const RequestMetrics& metrics) {
   ++finished;
   output += metrics.output_tokens;
+  prompts += metrics.prompt_tokens;
+  hits += metrics.hits;
   const auto keep = [](std::vector<double>& values, std::optional<double> value) {
     if (value) {
       values.push_back(*value);

@@ -46,6 +46,8 @@ class RunStatistics {
   double busy_s = 0;  ///< sum of the steps' durations
   Seconds end;        ///< when the last step ended
   Tokens prefill, decode, recomputed, output;
+  Tokens prompts, hits;  ///< of finished requests; hits: in the prefix cache when they were first admitted
+  std::int64_t evictions = 0, evicted_then_needed = 0;
   std::int64_t preempt_recompute = 0, preempt_swap = 0;
   Blocks copied;
   Bytes swapped_in, swapped_out;

@@ -42,6 +42,7 @@ std::vector<ParameterSpec> sim_parameters() {
   const std::vector<ParameterSpec> pools =
       pool_parameters({.blocks = 0,
                        .dtype = "f16",
+                       .largest_block = 65536,
                        .device_help = "; 0: what the memory has room for",
                        .host_help = "; 0: what swap_space_gib has room for"});
   parameters.insert(parameters.end(), pools.begin(), pools.end());

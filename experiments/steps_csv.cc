@@ -34,6 +34,10 @@ constexpr CsvColumn step_columns[] = {
     {"blocks_copied", "integer", "blocks", "copied on write"},
     {"bytes_swapped_in", "integer", "bytes", "from host to device"},
     {"bytes_swapped_out", "integer", "bytes", "from device to host"},
+    {"tokens_hit", "integer", "tokens", "not computed, since the prefix cache had their KV"},
+    {"evictions", "integer", "blocks", "whose cached content was dropped"},
+    {"evicted_then_needed", "integer", "blocks",
+     "computed and cached again after their content had been evicted"},
 };
 
 }  // namespace
@@ -68,6 +72,7 @@ void StepsCsv::add(const StepRecord& record) {
   row.integer(record.tokens_recomputed.value());
   row.integer(record.preempt_recompute).integer(record.preempt_swap).integer(record.blocks_copied.value());
   row.integer(record.bytes_swapped_in.value()).integer(record.bytes_swapped_out.value());
+  row.integer(record.tokens_hit.value()).integer(record.evictions).integer(record.evicted_then_needed);
   row.end();
 }
 

@@ -77,6 +77,13 @@ Json summary_json(RunStatistics& statistics, const RunEnd& end, const Json& prov
                             {"max", statistics.max_running}};
   json["sharing_saving"] = statistics.sharing_saving_over_time();
   json["sharing_saving_over_steps"] = statistics.sharing_saving_over_steps();
+  json["prefix_cache"] = {
+      {"hit_tokens", statistics.hits.value()},
+      {"hit_share", statistics.prompts > Tokens(0) ? static_cast<double>(statistics.hits.value()) /
+                                                         static_cast<double>(statistics.prompts.value())
+                                                   : 0.0},
+      {"evictions", statistics.evictions},
+      {"evicted_then_needed", statistics.evicted_then_needed}};
   json["preemptions"] = {{"recompute", statistics.preempt_recompute}, {"swap", statistics.preempt_swap}};
   json["blocks_copied"] = statistics.copied.value();
   json["bytes_swapped"] = {{"in", statistics.swapped_in.value()}, {"out", statistics.swapped_out.value()}};
@@ -111,6 +118,11 @@ std::string summary_text(const Json& summary) {
       "groups             {:.4g} running on average, {} at most; sharing saves {:.1f} % of blocks\n",
       summary["running_groups"]["mean"].get<double>(), summary["running_groups"]["max"].get<int>(),
       100 * summary["sharing_saving"].get<double>());
+  const Json& cache = summary["prefix_cache"];
+  text += fmt::format(
+      "prefix cache       {:.1f} % of prompt tokens found; {} blocks evicted, {} of them needed again\n",
+      100 * cache["hit_share"].get<double>(), cache["evictions"].get<std::int64_t>(),
+      cache["evicted_then_needed"].get<std::int64_t>());
   text += fmt::format(
       "preemptions        {} by recompute ({} tokens), {} by swap ({:.4g} MB out); {} blocks copied\n",
       summary["preemptions"]["recompute"].get<std::int64_t>(),

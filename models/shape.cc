@@ -86,6 +86,12 @@ ModelShape llama3(const char* name, int layers, int hidden, int heads, int ffn) 
   return shape;
 }
 
+ModelShape llama31_8b() {
+  ModelShape shape = llama3("llama-3.1-8b", 32, 4096, 32, 14336);
+  shape.max_positions = 131072;
+  return shape;
+}
+
 ModelShape llama_110m() {
   ModelShape shape = llama("llama-110m", 12, 768, 12, 12, 2048);
   shape.tied_head = true;
@@ -123,6 +129,7 @@ std::span<const ModelShape> builtin_shapes() {
       llama2("llama-2-70b", 80, 8192, 64, 8, 28672),
       llama3("llama-3-8b", 32, 4096, 32, 14336),
       llama3("llama-3-70b", 80, 8192, 64, 28672),
+      llama31_8b(),
   };
   return shapes;
 }

@@ -42,8 +42,10 @@ std::vector<Request> random_requests() {
     requests.push_back(random_request(id));
     if (*rc::gen::inRange(0, 2) == 0) {
       Request& request = requests.back();
-      request.prompt.insert(request.prompt.begin(), prefix.begin(), prefix.end());
-      request.shared_prefix = Tokens(static_cast<std::int64_t>(prefix.size()));
+      const auto shared =
+          *rc::gen::inRange<std::ptrdiff_t>(1, static_cast<std::ptrdiff_t>(prefix.size()) + 1);
+      request.prompt.insert(request.prompt.begin(), prefix.begin(), prefix.begin() + shared);
+      request.shared_prefix = Tokens(shared);
     }
   }
   std::sort(requests.begin(), requests.end(),
@@ -74,6 +76,8 @@ PolicyNames random_policies() {
                         ? *rc::gen::element<std::string>("group", "none")
                         : *rc::gen::element<std::string>("group", "none", "pinned_prefix", "prefix_hash",
                                                          "prefix_radix");
+    names.eviction = *rc::gen::element<std::string>("lru", "fifo", "lfu", "clock", "sieve", "s3fifo", "arc",
+                                                    "slru", "twoq", "cost");
     names.parameters["allocation.watermark"] = *rc::gen::inRange(0, 3) * 0.1;
   }
   if (names.batching == "static") {

@@ -21,11 +21,19 @@ def commands(text, program):
 
 
 class Documents(PagelabTest):
-    def test_the_example_policy_compiles(self):
-        code = re.search(r"```cpp\n(.*?)```", README, re.DOTALL).group(1)
+    def compile(self, code):
         source = self.write("policy.cc", code)
         compiler = os.environ.get("CXX", "c++")
         subprocess.run([compiler, "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{SOURCE}", str(source)], check=True)
+
+    def test_the_example_policy_compiles(self):
+        self.compile(re.search(r"```cpp\n(.*?)```", README, re.DOTALL).group(1))
+
+    def test_the_eviction_policies_of_their_page_compile(self):
+        examples = re.findall(r"```cpp\n(.*?)```", (SOURCE / "docs/policies/eviction.md").read_text(), re.DOTALL)
+        self.assertEqual(len(examples), 2)
+        for example in examples:
+            self.compile(example)
 
     def test_the_example_experiment_can_be_read(self):
         example = re.search(r"```toml\n(.*?)```", README, re.DOTALL).group(1)

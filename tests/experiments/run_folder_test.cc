@@ -166,7 +166,7 @@ TEST_F(RunFolderTest, StepsCsvBeginsWithTheColumnsThatReadersRelyOn) {
       "external,"
       "slots_free,blocks_logical,blocks_physical,host_blocks_used,running,waiting,swapped,tokens_prefill,"
       "tokens_decode,tokens_recomputed,preempt_recompute,preempt_swap,blocks_copied,bytes_swapped_in,"
-      "bytes_swapped_out");
+      "bytes_swapped_out,tokens_hit,evictions,evicted_then_needed");
 }
 
 TEST_F(RunFolderTest, EveryRowOfStepsCsvAddsUpToThePool) {

@@ -116,9 +116,11 @@ TEST_P(Serving, HalfPrecisionTokensDoNotDependOnTheBatchEither) {
 
 TEST_P(Serving, SharingBlocksChangesNoToken) {
   const testing::Run shared = serve(GetParam(), crowd(), {});
-  const testing::Run separate = serve(GetParam(), crowd(), {.policies = {.sharing = "none"}});
-  for (const Request& request : crowd()) {
-    expect_same(shared, request.id.value(), separate, request.id.value());
+  for (const std::string other : {"none", "prefix_hash", "prefix_radix"}) {
+    const testing::Run different = serve(GetParam(), crowd(), {.policies = {.sharing = other}});
+    for (const Request& request : crowd()) {
+      expect_same(shared, request.id.value(), different, request.id.value());
+    }
   }
 }
 
