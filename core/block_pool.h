@@ -54,7 +54,7 @@ class BlockPool {
 
   std::int32_t references(BlockId block) const { return blocks_[block.index()].references; }
   bool shared(BlockId block) const { return blocks_[block.index()].references > 1; }
-  /// Valid slots of a block, filled from its start.
+  /// Valid slots of a block, filled from its start unless its owner dropped some.
   Tokens fill(BlockId block) const { return Tokens(blocks_[block.index()].fill); }
   /// Makes the first `slots` slots valid. Requires an allocated block and fill(block) <= slots <= block_size.
   void set_fill(BlockId block, Tokens slots) {
@@ -62,6 +62,14 @@ class BlockPool {
     PAGELAB_INVARIANT(filled.references > 0 && slots.value() >= filled.fill && slots <= block_size_,
                       describe(block));
     filled_ += slots - Tokens(filled.fill);
+    filled.fill = static_cast<std::int32_t>(slots.value());
+  }
+
+  /// Leaves only `slots` slots valid; which ones is the owner's affair. Requires slots <= fill(block).
+  void lower_fill(BlockId block, Tokens slots) {
+    Block& filled = blocks_[block.index()];
+    PAGELAB_INVARIANT(slots.value() >= 0 && slots.value() <= filled.fill, describe(block));
+    filled_ -= Tokens(filled.fill) - slots;
     filled.fill = static_cast<std::int32_t>(slots.value());
   }
 

@@ -19,6 +19,12 @@ struct BlockCopy {
   BlockId target;
 };
 
+/// One token's KV to move within the device pool. Slots are block * block_size + offset.
+struct SlotMove {
+  std::int32_t source = 0;
+  std::int32_t target = 0;
+};
+
 /// How the next token of a row is chosen; mirrors the request's sampling rule (see core/request.h).
 struct SampleRow {
   enum class Kind : std::uint8_t { greedy, random, top };
@@ -33,25 +39,45 @@ struct SampleRow {
   std::uint32_t position = 0;
 };
 
-/// A run of new tokens of one sequence. The sequence's context when they are computed is positions 0 .. first
-/// + count - 1; position p is in slot p % block_size of blocks[p / block_size].
+/// A run of new tokens of one sequence. The sequence's context when they are computed is the first context()
+/// slots of its table; slot s is slot s % block_size of blocks[s / block_size]. Each token sees the slots
+/// before the chunk and those of the chunk's tokens up to its own. Position p is in slot p, unless `dropped`
+/// is not 0.
 struct Chunk {
+  static constexpr std::int32_t none = -1;
+
   std::span<const BlockId> blocks;  ///< block table in logical order; may reach beyond the context
   std::int32_t first = 0;           ///< position of the first token
   std::int32_t count = 0;           ///< at least 1
   std::int32_t row = 0;             ///< index of the first token in StepBatch::tokens
+  std::int32_t dropped = 0;         ///< positions before `first` that no slot holds any more
+  std::int32_t hole = none;         ///< the slot for the first token, if not the one behind those held
+
+  std::int32_t held() const { return first - dropped; }  ///< slots filled before this step
+  std::int32_t context() const { return held() + count; }
+  /// The slot for token `index` of the chunk.
+  std::int32_t slot(std::int32_t index) const { return index == 0 && hole != none ? hole : held() + index; }
 };
 
-/// The work of one step, in the order in which it is done: blocks swapped out, swapped in, copied; then the
-/// tokens run through the model, writing their K and V; then the sampled rows. Tables are borrowed for the
-/// step.
+/// A chunk whose sequence's retention policy wants to know which slots receive attention.
+struct WeighedChunk {
+  std::int32_t chunk = 0;
+  std::uint64_t seed = 0;                   ///< of the request; read by devices that have no attention
+  std::span<const std::int32_t> positions;  ///< of the token in each slot of the context; read by the same
+};
+
+/// The work of one step, in the order in which it is done: tokens moved, blocks swapped out, swapped in,
+/// copied; then the tokens run through the model, writing their K and V; then the sampled rows. Tables are
+/// borrowed for the step.
 struct StepBatch {
+  std::vector<SlotMove> moves;      ///< no slot is both a source and a target
   std::vector<BlockCopy> swap_out;  ///< device -> host
   std::vector<BlockCopy> swap_in;   ///< host -> device
   std::vector<BlockCopy> copies;    ///< device -> device (copy on write)
 
   std::vector<Chunk> chunks;
-  std::vector<TokenId> tokens;  ///< of all chunks, one after the other
+  std::vector<TokenId> tokens;        ///< of all chunks, one after the other
+  std::vector<WeighedChunk> weighed;  ///< in rising order of chunks
 
   std::vector<SampleRow> samples;
   std::int32_t candidates = 0;  ///< wanted by all samples
@@ -65,7 +91,11 @@ struct TokenCandidate {
 
 struct StepResult {
   std::vector<TokenCandidate>
-      candidates;    ///< of all samples, in their order; the engine sizes it, the device fills it
+      candidates;  ///< of all samples, in their order; the engine sizes it, the device fills it
+  /// For each weighed chunk, context() numbers: the attention that each slot received from the chunk's
+  /// tokens, summed over heads and layers. The device sizes it. Sums of them must not depend on how a
+  /// sequence is cut into chunks.
+  std::vector<double> slot_weights;
   Seconds duration;  ///< what the step took: measured, or modelled in virtual time
 };
 
@@ -76,6 +106,7 @@ struct DeviceCapacity {
   Bytes block_bytes;            ///< K and V of one block over all layers
   Tokens max_positions;         ///< longest sequence that the model can take
   std::int32_t vocabulary = 0;  ///< token ids are 0 .. vocabulary - 1
+  bool retention = false;       ///< serves what drops tokens: StepBatch::moves, weighed, Chunk::dropped, hole
 };
 
 class Device {

@@ -33,6 +33,7 @@ Engine::Engine(Device& device, Clock& clock, Workload& workload, PolicySet polic
       recorder_(recorder),
       kv_(make_kv()),
       scheduler_(policies_, kv_),
+      retainer_(policies_.retention),
       capacity_(device.capacity()) {
   try {
     ends_together_ = ask_policy("batching", [&] { return policies_.batching->ends_together(); });
@@ -43,7 +44,8 @@ Engine::Engine(Device& device, Clock& clock, Workload& workload, PolicySet polic
 
 KvManager Engine::make_kv() {
   try {
-    return KvManager(device_.capacity(), *policies_.allocation, *policies_.sharing, *policies_.eviction);
+    return KvManager(device_.capacity(), *policies_.allocation, *policies_.sharing, *policies_.eviction,
+                     *policies_.retention);
   } catch (const BrokenRule& broken) {
     throw named(broken);
   }
@@ -84,7 +86,14 @@ bool Engine::walk() {
   clear(batch_);
   clock_.advance(result_.duration);
   record_.duration = clock_.now() - record_.time;
+  if (kv_.drops_tokens()) {
+    retainer_.add_weights(plan_.decisions, result_.slot_weights);
+  }
+  const std::size_t planned = plan_.decisions.size();
   commit();
+  if (kv_.drops_tokens()) {
+    retain(planned);
+  }
   recorder_.on_step(record_, plan_.decisions);
   forget_ended();
   ++progress_.steps;
@@ -100,6 +109,9 @@ void Engine::arrive() {
     group->request = workload_.take();
     Sequence& first = group->live.emplace_back();
     first.prompt = Tokens(static_cast<std::int64_t>(group->request.prompt.size()));
+    if (kv_.drops_tokens()) {
+      retainer_.begin(*group, progress_.steps);
+    }
     if (const std::string why = why_refused(*group); !why.empty()) {
       ++progress_.refused;
       recorder_.on_refuse(group->request, clock_.now(), why);
@@ -288,6 +300,18 @@ void Engine::commit() {
       kv_.evicted_then_needed() - std::exchange(evicted_then_needed_, kv_.evicted_then_needed());
   progress_.preemptions += record_.preempt_recompute + record_.preempt_swap;
   progress_.tokens += record_.tokens_prefill + record_.tokens_decode;
+}
+
+void Engine::retain(std::size_t planned) {
+  for (std::size_t i = 0; i < planned; ++i) {
+    SequenceGroup& group = *plan_.decisions[i].group;
+    if (!computes(plan_.decisions[i]) || group.state != GroupState::running || !Retainer::is_full(group)) {
+      continue;
+    }
+    retainer_.choose(group, progress_.steps);
+    carry_out(DecisionKind::drop_tokens, group, 0, "the sequence is at its budget");
+    plan_.decisions.back().tokens = Tokens(static_cast<std::int64_t>(group.retained.dropping.size()));
+  }
 }
 
 void Engine::commit_beams(SequenceGroup& group, std::span<const TokenCandidate> candidates) {

@@ -17,6 +17,7 @@
 #include "core/policy_registry.h"
 #include "core/recorder.h"
 #include "core/request.h"
+#include "core/retainer.h"
 #include "core/scheduler.h"
 #include "core/step.h"
 
@@ -62,6 +63,9 @@ class Engine {
   void apply();
   void change_queue(SequenceGroup& group, DecisionKind kind);
   void commit();
+  /// Lets the retention policy drop tokens of the sequences that took part in the step's first `planned`
+  /// decisions.
+  void retain(std::size_t planned);
   /// Lists the blocks that the step filled with the prefix cache.
   void cache_computed();
   void commit_group(SequenceGroup& group, std::span<const TokenCandidate> candidates);
@@ -84,6 +88,7 @@ class Engine {
   Progress progress_;
   KvManager kv_;
   Scheduler scheduler_;
+  Retainer retainer_;
   BeamSearch beams_;
   DeviceCapacity capacity_;
   bool ends_together_;  ///< what the batching policy said at the start

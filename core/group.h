@@ -33,6 +33,7 @@ struct alignas(64) Sequence {
   std::int32_t shared_with = -1;  ///< -1 while `shared` is not 0: a pinned or cached prefix
   Tokens shared;
 
+  Tokens dropped;  ///< computed tokens whose KV the retention policy gave up: `computed` less these are held
   // Where blocks are cached: how many of the table's first blocks are known to the prefix cache, and the last
   // of them; while the group waits, what it would find there.
   std::int64_t listed = 0;
@@ -48,6 +49,16 @@ struct alignas(64) Sequence {
   }
   Tokens known() const { return prompt + Tokens(static_cast<std::int64_t>(output.size())); }
   Tokens pending() const { return known() - computed; }
+};
+
+/// What a sequence holds where the retention policy drops tokens (core/retention.h). Slot i is slot i %
+/// block_size of entry i / block_size of its block table. Written by KvManager; `weights` also by Retainer.
+struct RetainedSlots {
+  Tokens budget;                        ///< slots that it may hold while it decodes
+  std::vector<std::int32_t> positions;  ///< of the token in each slot; -1 in the hole
+  std::vector<double> weights;          ///< attention that each token received, if the policy wants that
+  std::int32_t hole = -1;               ///< the slot for the next token; -1: the one behind all others
+  std::vector<std::int32_t> dropping;   ///< the slots that a drop_tokens decision drops
 };
 
 /// A sequence that has ended.
@@ -74,6 +85,7 @@ struct alignas(64) SequenceGroup {
   /// Runs set aside for sequences that the group does not have yet, where every sequence has a run of its
   /// own.
   std::vector<std::vector<BlockId>> spare;
+  RetainedSlots retained;  ///< of its one sequence, where the retention policy drops tokens
   std::vector<FinishedSequence> done;
   std::size_t slot = 0;  ///< its place in the engine's list
   Seconds admitted{-1};  ///< first time in a step; negative until then

@@ -10,7 +10,8 @@ namespace pagelab {
 
 Blocks KvManager::blocks_at_most(const SequenceGroup& group, Blocks reserved) const {
   const Tokens prompt(static_cast<std::int64_t>(group.request.prompt.size()));
-  const Blocks each = std::max(reserved, blocks_for(std::max(prompt, group.final_length()), block_size_));
+  const Tokens most = drops_ ? slots_at_most(group) : std::max(prompt, group.final_length());
+  const Blocks each = std::max(reserved, blocks_for(most, block_size_));
   const Blocks shared = within_group_ ? Blocks(prompt / block_size_) : Blocks(0);
   return shared + (each - shared) * group.width();
 }
@@ -22,6 +23,10 @@ Blocks KvManager::blocks_at_most(const SequenceGroup& group) const {
 
 std::string KvManager::why_never(const SequenceGroup& group) const {
   const Request& request = group.request;
+  if (drops_ && group.width() > 1) {
+    return fmt::format("a retention policy that drops tokens serves one sequence a request, not {}",
+                       group.width());
+  }
   const Blocks kept = pinned();
   const Blocks need = blocks_at_most(group);
   if (need + kept > device_.capacity()) {

@@ -28,8 +28,10 @@ std::string describe(const SequenceGroup& group) {
 }  // namespace
 
 KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocation,
-                     const SharingPolicy& sharing, EvictionPolicy& eviction)
+                     const SharingPolicy& sharing, EvictionPolicy& eviction, const RetentionPolicy& retention)
     : block_size_(capacity.block_size),
+      drops_(!ask_policy("retention", [&] { return retention.keeps_all(); })),
+      weighs_(drops_ && ask_policy("retention", [&] { return retention.wants_weights(); })),
       allocation_(allocation),
       within_group_(ask_policy("sharing", [&] { return sharing.within_group(); })),
       pins_prefixes_(ask_policy("sharing", [&] { return sharing.pins_prefixes(); })),
@@ -54,6 +56,7 @@ KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocatio
         "set "
         "policy.sharing.name = \"none\"");
   }
+  require_retention(capacity);
 }
 
 bool KvManager::mark(BlockId block) const {
@@ -78,7 +81,7 @@ Blocks KvManager::blocks_to_admit(const SequenceGroup& group, Blocks* set_aside)
     all = reserved(group, group.live.front().known()) * group.width_left();
   } else {
     for (const Sequence& sequence : group.live) {
-      all += reserved(group, sequence.known());
+      all += reserved(group, slots_to_admit(group, sequence));
       shared += blocks_for(sequence.shared, block_size_);
     }
   }
@@ -152,8 +155,12 @@ inline void KvManager::extend(SequenceGroup& group, Sequence& sequence, Tokens t
 }
 
 inline void KvManager::write(SequenceGroup& group, Sequence& sequence, Tokens tokens, StepBatch& batch) {
-  extend(group, sequence, tokens);
-  append(batch, group, sequence, sequence.computed, tokens);
+  if (drops_) {
+    write_retained(group, sequence, tokens, batch);
+  } else {
+    extend(group, sequence, tokens);
+    append(batch, group, sequence, sequence.computed, tokens);
+  }
   const Tokens after = sequence.computed + tokens;
   if (sequence.computed < sequence.most_computed) {
     group.recomputed += std::min(after, sequence.most_computed) - sequence.computed;
@@ -224,6 +231,9 @@ void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
     case DecisionKind::finish:
       finish(group, static_cast<std::size_t>(decision.sequence));
       break;
+    case DecisionKind::drop_tokens:
+      drop_tokens(group, batch);
+      break;
     case DecisionKind::cache:
       list_blocks(group);
       break;
@@ -240,7 +250,7 @@ void KvManager::admit(SequenceGroup& group, Blocks planned) {
   set_aside_.clear();
   Blocks sum;
   for (const Sequence& sequence : group.live) {
-    set_aside_.push_back(reserved(group, sequence.known()));
+    set_aside_.push_back(reserved(group, slots_to_admit(group, sequence)));
     sum += set_aside_.back();
   }
   if (planned >= Blocks(0) && sum != planned) {
@@ -323,6 +333,9 @@ void KvManager::drop(SequenceGroup& group) {
     release(sequence.blocks);
     sequence.computed = sequence.shared;
     forget_listed(sequence);
+  }
+  if (drops_) {
+    forget_retained(group);
   }
   release_spare(group);
   group.state = GroupState::waiting;
@@ -408,9 +421,12 @@ void KvManager::check_integrity(std::span<SequenceGroup* const> running,
       ++owners[block.index()];
     }
     for (const SequenceGroup* group : groups) {
+      if (drops_) {
+        check_retained(*group, pool);
+      }
       for (const Sequence& sequence : group->live) {
         PAGELAB_INVARIANT(static_cast<std::int64_t>(sequence.blocks.size()) >=
-                              blocks_for(sequence.computed, block_size_).value(),
+                              blocks_for(held(sequence), block_size_).value(),
                           fmt::format("request {}: {} tokens computed, {} blocks", group->request.id.value(),
                                       sequence.computed.value(), sequence.blocks.size()));
         for (const BlockId block : sequence.blocks) {

@@ -19,16 +19,17 @@
 #include "core/pinned_prefixes.h"
 #include "core/policies.h"
 #include "core/prefix_cache.h"
+#include "core/retention.h"
 #include "core/step.h"
 
 namespace pagelab {
 
 class KvManager {
  public:
-  /// Borrows the policies, which must outlive it. Throws InputError if two exclude each other. It and all
-  /// that asks a policy throw BrokenRule if the policy breaks its contract.
+  /// Borrows the policies, which must outlive it. Throws InputError if they exclude each other, or the device
+  /// excludes one. It and all that asks a policy throw BrokenRule if the policy breaks its contract.
   KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocation, const SharingPolicy& sharing,
-            EvictionPolicy& eviction);
+            EvictionPolicy& eviction, const RetentionPolicy& retention);
 
   const BlockPool& device() const { return device_; }
   const BlockPool& host() const { return host_; }
@@ -82,6 +83,12 @@ class KvManager {
   /// Whether these runs can be taken now, one after the other.
   bool runs_fit(std::span<const Blocks> runs) const { return fit(*runs_, runs); }
 
+  /// Whether the retention policy may drop tokens. Then a group has one sequence.
+  bool drops_tokens() const { return drops_; }
+  /// Tokens of a group that one step may compute at most: what is left of the prompt, or as many as there are
+  /// slots before something must be dropped; at least 1. Requires drops_tokens().
+  Tokens most_at_once(const SequenceGroup& group) const;
+
   /// Why a request could not finish even alone; empty if it can.
   std::string why_never(const SequenceGroup& group) const;
   /// A request is accepted: its prompt begins with a pinned prefix, if there is one for it.
@@ -125,14 +132,22 @@ class KvManager {
   Blocks blocks_at_most(const SequenceGroup& group) const;
   /// The whole blocks of the prefix that a request declares.
   Blocks declared_prefix(const SequenceGroup& group) const;
+  /// Tokens whose KV a sequence holds.
+  Tokens held(const Sequence& sequence) const {
+    return drops_ ? sequence.computed - sequence.dropped : sequence.computed;
+  }
   /// Blocks that a sequence's table lacks to hold `tokens` more.
   Blocks lacking(const Sequence& sequence, Tokens tokens) const {
     const Tokens slots(static_cast<std::int64_t>(sequence.blocks.size()) * block_size_.value());
-    const Tokens needed = sequence.computed + tokens;
+    const Tokens needed = held(sequence) + tokens;
     return needed <= slots ? Blocks(0) : blocks_for(needed - slots, block_size_);
   }
   /// Blocks that the allocation policy sets aside for a sequence. Throws BrokenRule if they are too few.
   Blocks reserved(const SequenceGroup& group, Tokens known) const;
+  /// Tokens to have slots for when a group is admitted: those known, as many of them as it ever holds.
+  Tokens slots_to_admit(const SequenceGroup& group, const Sequence& sequence) const {
+    return drops_ ? std::min(sequence.known(), slots_at_most(group)) : sequence.known();
+  }
   Blocks blocks_to_append_to_all(const SequenceGroup& group, Tokens tokens) const;
   /// What a decision means for the blocks that there are, before any new tokens are computed.
   void change_owners(const Decision& decision, StepBatch& batch);
@@ -190,6 +205,24 @@ class KvManager {
   /// Makes the table long enough for the sequence's next tokens, and their slots valid.
   void extend(SequenceGroup& group, Sequence& sequence, Tokens tokens);
   void drop(SequenceGroup& group);
+
+  // Where the retention policy drops tokens:
+  /// Throws InputError if the device or another policy cannot serve it.
+  void require_retention(const DeviceCapacity& capacity) const;
+  /// Slots that a group comes to hold at most from now on, what it holds included.
+  Tokens slots_at_most(const SequenceGroup& group) const;
+  std::int32_t device_slot(const Sequence& sequence, std::int32_t slot) const;
+  void write_retained(SequenceGroup& group, Sequence& sequence, Tokens tokens, StepBatch& batch);
+  void fill_slot(SequenceGroup& group, std::int32_t slot, std::int32_t position);
+  void drop_tokens(SequenceGroup& group, StepBatch& batch);
+  /// Moves tokens so that the slots held are the first ones.
+  void compact(SequenceGroup& group, StepBatch& batch) const;
+  /// Lets go of the blocks that a group will not need any more, and counts the slots filled in the others.
+  void trim(SequenceGroup& group);
+  Tokens filled_slots(const SequenceGroup& group, std::size_t entry) const;
+  static void forget_retained(SequenceGroup& group);
+  void check_retained(const SequenceGroup& group, const BlockPool& pool) const;
+
   void remember_sharing(SequenceGroup& group) const;
   void move(SequenceGroup& group, BlockPool& from, BlockPool& to, std::vector<BlockCopy>& copies);
   void fork(SequenceGroup& group, std::size_t parent, StepBatch& batch);
@@ -199,6 +232,8 @@ class KvManager {
   void new_marks() const { ++mark_; }
 
   Tokens block_size_;
+  bool drops_;   ///< the retention policy may drop tokens
+  bool weighs_;  ///< and wants to know which slots receive attention
   AllocationPolicy& allocation_;
   bool within_group_;   ///< what the sharing policy said at the start
   bool pins_prefixes_;  ///< so, too

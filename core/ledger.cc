@@ -48,7 +48,8 @@ SlotLedger KvManager::ledger(std::span<SequenceGroup* const> running) {
     const std::int64_t end = group->final_length().value();
     if (group->live.size() == 1) {  // it shares no block: what its table holds beyond its tokens is empty
       const Sequence& sequence = group->live.front();
-      empty.add(sequence.computed.value(), static_cast<std::int64_t>(sequence.blocks.size()) * size, end);
+      empty.add(held(sequence).value(), static_cast<std::int64_t>(sequence.blocks.size()) * size,
+                drops_ ? slots_at_most(*group).value() : end);
       continue;
     }
     for (const Sequence& sequence : group->live) {

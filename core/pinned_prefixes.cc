@@ -8,7 +8,8 @@
 
 namespace pagelab {
 
-std::span<const BlockId> PinnedPrefixes::add(std::span<const TokenId> tokens, std::span<const BlockId> blocks) {
+std::span<const BlockId> PinnedPrefixes::add(std::span<const TokenId> tokens,
+                                             std::span<const BlockId> blocks) {
   PAGELAB_INVARIANT(tokens.size() == blocks.size() * static_cast<std::size_t>(block_size_.value()),
                     fmt::format("{} tokens in {} blocks", tokens.size(), blocks.size()));
   const auto kept = static_cast<std::size_t>(leading(blocks).value());

@@ -36,7 +36,7 @@ enum class Stage : std::uint8_t { running, swapped, waiting };
 struct BatchCandidate {
   GroupView group;
   Stage stage;
-  Tokens pending;  ///< tokens to compute until its next token can be drawn
+  Tokens pending;  ///< tokens to compute until its next token can be drawn, as far as one step may
   bool decode;     ///< every live sequence lacks one token only and has produced one before
 };
 

@@ -19,7 +19,8 @@ PolicyRegistry::AxisEntry entry_of() {
 
 PolicyRegistry::PolicyRegistry()
     : axes_{entry_of<SchedulingPolicy>(), entry_of<BatchingPolicy>(), entry_of<AllocationPolicy>(),
-            entry_of<PreemptionPolicy>(), entry_of<SharingPolicy>(),  entry_of<EvictionPolicy>()} {}
+            entry_of<PreemptionPolicy>(), entry_of<SharingPolicy>(),  entry_of<EvictionPolicy>(),
+            entry_of<RetentionPolicy>()} {}
 
 void PolicyRegistry::add(std::string_view axis_name, PolicyEntry entry) {
   const auto axis =

@@ -16,6 +16,7 @@
 #include "core/eviction.h"
 #include "core/parameters.h"
 #include "core/policies.h"
+#include "core/retention.h"
 
 namespace pagelab {
 
@@ -65,6 +66,12 @@ struct Axis<EvictionPolicy> {
   static constexpr std::string_view question = "which cached block goes first?";
 };
 
+template <>
+struct Axis<RetentionPolicy> {
+  static constexpr std::string_view name = "retention", standard = "all";
+  static constexpr std::string_view question = "which tokens of a sequence keep their KV?";
+};
+
 /// A registered policy: its description and how to make one. Exactly one alternative of `make` is its axis.
 struct PolicyEntry {
   template <class Policy>
@@ -72,7 +79,8 @@ struct PolicyEntry {
 
   PolicyInfo info;
   std::variant<Factory<SchedulingPolicy>, Factory<BatchingPolicy>, Factory<AllocationPolicy>,
-               Factory<PreemptionPolicy>, Factory<SharingPolicy>, Factory<EvictionPolicy>>
+               Factory<PreemptionPolicy>, Factory<SharingPolicy>, Factory<EvictionPolicy>,
+               Factory<RetentionPolicy>>
       make;
 };
 
@@ -149,6 +157,7 @@ struct PolicySet {
   Choice<PreemptionPolicy> preemption;
   Choice<SharingPolicy> sharing;
   Choice<EvictionPolicy> eviction;
+  Choice<RetentionPolicy> retention;
 
   /// Calls `visit(choice)` for every axis, in the order of PolicyRegistry::axes().
   template <class Visit>
@@ -159,6 +168,7 @@ struct PolicySet {
     visit(preemption);
     visit(sharing);
     visit(eviction);
+    visit(retention);
   }
   template <class Visit>
   void for_each(Visit&& visit) const {

@@ -108,18 +108,19 @@ Blocks Scheduler::headroom(const SequenceGroup& group, Blocks exact) const {
 inline Tokens Scheduler::grant(const SequenceGroup& group, Stage stage) {
   const Tokens pending = group.pending();
   const bool decoding = group.decoding(pending);
-  const BatchCandidate candidate{GroupView(group), stage, pending, decoding};
+  const Tokens offered = kv_.drops_tokens() ? std::min(pending, kv_.most_at_once(group)) : pending;
+  const BatchCandidate candidate{GroupView(group), stage, offered, decoding};
   pending_ = pending;
   decoding_ = decoding;
   const Tokens granted =
       ask(policies_.batching, [&](BatchingPolicy& p) { return p.grant(candidate, so_far_); });
-  if (granted == pending) {
+  if (granted == pending && granted == offered) {
     return granted;
   }
-  if (granted < Tokens(0) || granted > pending) {
+  if (granted < Tokens(0) || granted > offered) {
     broken("batching", policies_.batching.name,
            fmt::format("it granted request {} {} tokens of {} pending", group.request.id.value(),
-                       granted.value(), pending.value()));
+                       granted.value(), offered.value()));
   }
   // The last token of every sequence is computed only together with the others', so a part of the pending
   // tokens is at most all but one per sequence.

@@ -22,6 +22,8 @@ std::string_view name_of(DecisionKind kind) {
       return "finish";
     case DecisionKind::pin_prefix:
       return "pin_prefix";
+    case DecisionKind::drop_tokens:
+      return "drop_tokens";
     case DecisionKind::share:
       return "share";
     case DecisionKind::cache:

@@ -23,7 +23,8 @@ enum class DecisionKind : std::uint8_t {
   finish,             ///< a sequence ended; its blocks lose an owner
   pin_prefix,         ///< the prefix that a request declares as shared stays for later ones
   cache,              ///< full blocks of a sequence can be shared from now on
-  evict               ///< the content of a cached block is dropped, to be the group's
+  evict,              ///< the content of a cached block is dropped, to be the group's
+  drop_tokens         ///< a sequence at its budget gives up the KV of `tokens` tokens
 };
 std::string_view name_of(DecisionKind kind);
 

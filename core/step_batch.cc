@@ -6,7 +6,9 @@ void clear(StepBatch& batch) {
   for (auto* copies : {&batch.swap_out, &batch.swap_in, &batch.copies}) {
     copies->clear();
   }
+  batch.moves.clear();
   batch.chunks.clear();
+  batch.weighed.clear();
   batch.tokens.clear();
   batch.samples.clear();
   batch.candidates = 0;

@@ -28,7 +28,7 @@ class GroupView {
     }
     return longest;
   }
-  /// Tokens whose KV is in a pool, over all live sequences (shared ones count for each).
+  /// Tokens computed, over all live sequences (shared ones count for each, and those dropped since).
   Tokens computed_tokens() const {
     Tokens sum;
     for (const Sequence& sequence : group_->live) {

@@ -77,10 +77,29 @@ struct AttentionBatch {
   std::span<const std::int32_t> last_block_len;  ///< [S] slots in use in each sequence's last block, 1..block_size
   std::span<const std::int32_t> positions;       ///< [T] position of each token in its sequence
   std::span<const std::int32_t> slot_mapping;    ///< [T] slot to write: block * block_size + offset
+
+  // What serves sequences that do not keep all tokens, on backends with Ops::serves_retention(): a sequence's
+  // last token attends to all slots of its table, each token before it to one slot less, whatever their
+  // positions are. On other backends a token attends to as many slots as its position says.
+  std::span<const std::int32_t> weighed{};  ///< rising: sequences whose attention weights are handed out
+  /// For each of those a number per slot of its table: attention() adds the weights that the slot receives from
+  /// the sequence's tokens, over all heads, each rounded to a multiple of 2^-23 so that sums are exact.
+  std::span<double> slot_weights{};
+
+  /// Slots that a sequence's last token attends to.
+  std::int32_t context(std::size_t sequence, std::int32_t block_size) const {
+    return (kv_indptr[sequence + 1] - kv_indptr[sequence] - 1) * block_size + last_block_len[sequence];
+  }
 };
 
 /// One block to copy: device to device, or between the tiers.
 struct BlockCopy {
+  std::int32_t source;
+  std::int32_t target;
+};
+
+/// One token's K and V to move within the device tier; slots as in slot_mapping.
+struct SlotMove {
   std::int32_t source;
   std::int32_t target;
 };
@@ -165,6 +184,13 @@ class Ops {
   virtual void copy_blocks(std::span<const BlockCopy> copies) = 0;  ///< device -> device
   virtual void swap_out(std::span<const BlockCopy> copies) = 0;     ///< device -> host
   virtual void swap_in(std::span<const BlockCopy> copies) = 0;      ///< host -> device
+
+  // --- For sequences that do not keep all tokens.
+  /// Whether attention() follows the table rather than the positions and hands out weights, and move_slots()
+  /// works.
+  virtual bool serves_retention() const { return false; }
+  /// Moves tokens, all layers at once. No slot is both a source and a target. Requires serves_retention().
+  virtual void move_slots(std::span<const SlotMove> moves) { (void)moves; }
 
   /// Waits for all queued work.
   virtual void synchronize() = 0;

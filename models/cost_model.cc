@@ -168,7 +168,7 @@ inline void CostModel::add(Work& work, std::int64_t first, std::int64_t count) c
 CostModel::Work CostModel::work_of(const StepBatch& batch) const {
   Work work{.sequences = static_cast<std::int64_t>(batch.chunks.size())};
   for (const Chunk& chunk : batch.chunks) {
-    add(work, chunk.first, chunk.count);
+    add(work, chunk.held(), chunk.count);
   }
   return work;
 }
@@ -178,7 +178,7 @@ CostModel::Work CostModel::padded_work_of(const StepBatch& batch) const {
   std::int64_t context = 0;
   for (const Chunk& chunk : batch.chunks) {
     longest = std::max<std::int64_t>(longest, chunk.count);
-    context = std::max<std::int64_t>(context, chunk.first + chunk.count);
+    context = std::max<std::int64_t>(context, chunk.context());
   }
   Work work{.sequences = static_cast<std::int64_t>(batch.chunks.size())};
   for (std::int64_t i = 0; i < work.sequences; ++i) {
@@ -202,16 +202,7 @@ void CostModel::forward(const Work& work, std::int64_t rows, OpCosts& out) const
   out[StepCostKind::linear] = layers * time(qkv_, tokens, peak) +
                               whole_layers * behind_attention(tokens, peak) +
                               (projects_ ? time(project_in_, tokens, peak) : 0);
-  if (work.decodes > 0) {
-    out[StepCostKind::decode_attention] =
-        layers * decode_s(work.decodes, work.decode_context, work.decode_longest);
-  }
-  if (work.decodes < work.sequences) {
-    const auto& prefill = device_.prefill_attention;
-    out[StepCostKind::prefill_attention] =
-        layers *
-        (prefill.launch_s + prefill.longest_s * static_cast<double>(work.prefill_longest) + work.prefill_s);
-  }
+  add_attention(work, 1, out);
   const bool parallel = options_.gpus > 1;
   if (parallel) {
     out[StepCostKind::all_reduce] = 2 * layers * all_reduce_s(tokens * hidden_ * element_bytes_);
@@ -233,6 +224,28 @@ void CostModel::forward(const Work& work, std::int64_t rows, OpCosts& out) const
       sampling.launch_s + sampled * (sampling.row_s + vocab_ * 4 / sampling.bandwidth);
 }
 
+void CostModel::add_attention(const Work& work, double share, OpCosts& out) const {
+  if (work.decodes > 0) {
+    out[StepCostKind::decode_attention] +=
+        share * layers_ * decode_s(work.decodes, work.decode_context, work.decode_longest);
+  }
+  if (work.decodes < work.sequences) {
+    const auto& prefill = device_.prefill_attention;
+    out[StepCostKind::prefill_attention] +=
+        share * layers_ *
+        (prefill.launch_s + prefill.longest_s * static_cast<double>(work.prefill_longest) + work.prefill_s);
+  }
+}
+
+void CostModel::add_weighing(const StepBatch& batch, OpCosts& out) const {
+  Work work{.sequences = static_cast<std::int64_t>(batch.weighed.size())};
+  for (const WeighedChunk& weighed : batch.weighed) {
+    const Chunk& chunk = batch.chunks[static_cast<std::size_t>(weighed.chunk)];
+    add(work, chunk.held(), chunk.count);
+  }
+  add_attention(work, 0.5, out);
+}
+
 OpCosts CostModel::step(const StepBatch& batch) const {
   OpCosts out;
   const Work work = options_.padded ? padded_work_of(batch) : work_of(batch);
@@ -243,8 +256,17 @@ OpCosts CostModel::step(const StepBatch& batch) const {
         device_.elementwise.launch_s +
         2 * block_bytes_ * static_cast<double>(batch.copies.size()) / device_.elementwise.bandwidth;
   }
+  if (!batch.moves.empty()) {
+    const double token_bytes = kv_token_bytes_ * layers_;
+    out[StepCostKind::block_copy] +=
+        device_.elementwise.launch_s +
+        2 * token_bytes * static_cast<double>(batch.moves.size()) / device_.elementwise.bandwidth;
+  }
   if (work.tokens > 0) {
     forward(work, static_cast<std::int64_t>(batch.samples.size()), out);
+  }
+  if (!batch.weighed.empty()) {
+    add_weighing(batch, out);
   }
   out[StepCostKind::step] = device_.step.fixed_s + device_.step.token_s * static_cast<double>(work.tokens);
   const HostCost& host = options_.host;

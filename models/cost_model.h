@@ -1,6 +1,6 @@
 // CostModel: how long a step takes on a described device, operator by operator: the forward pass of
 // models/{opt,llama,gpt2}.cc with a formula (models/device_description.h) in the place of each call, plus
-// block traffic and the host's share. It runs nothing and keeps nothing of a step.
+// block and slot traffic and the host's share. It runs nothing and keeps nothing of a step.
 //
 // Swap out, swap in, copies and the forward pass follow one another, and so does the host's work: nothing
 // overlaps. A chunk of one token counts as a decode, whether its successor is drawn or not; the head runs
@@ -115,6 +115,10 @@ class CostModel {
   Work padded_work_of(const StepBatch& batch) const;
   void add(Work& work, std::int64_t first, std::int64_t count) const;
   void forward(const Work& work, std::int64_t rows, OpCosts& out) const;
+  /// `share` of the attention of this work.
+  void add_attention(const Work& work, double share, OpCosts& out) const;
+  /// Handing out attention weights: a second pass over K, half of the attention of those chunks.
+  void add_weighing(const StepBatch& batch, OpCosts& out) const;
 
   DeviceDescription device_;
   CostOptions options_;

@@ -39,6 +39,11 @@ class Model {
   ModelShape shape_;
 };
 
+/// Whether the last layer ends with writing K and V, since nobody asks for what its attention gives.
+inline bool ends_at_kv(std::span<const std::int32_t> rows, const kernels::AttentionBatch& batch) {
+  return rows.empty() && batch.weighed.empty();
+}
+
 /// The first rows of x.
 inline kernels::Tensor first_rows(kernels::Tensor x, std::int32_t rows) {
   return {x.data, rows, x.cols};

@@ -49,7 +49,8 @@ DeviceCapacity ModelDevice::capacity() const {
           .block_size = Tokens(kv_.block_size),
           .block_bytes = Bytes(kv_.block_bytes()),
           .max_positions = Tokens(model_->shape().max_positions),
-          .vocabulary = model_->shape().vocab};
+          .vocabulary = model_->shape().vocab,
+          .retention = ops_->serves_retention()};
 }
 
 void ModelDevice::execute(const StepBatch& batch, StepResult& result) {
@@ -58,7 +59,11 @@ void ModelDevice::execute(const StepBatch& batch, StepResult& result) {
   prepare_samples(batch);
   ops_->begin_step();
   table_.build(batch, kv_.block_size);
-  const kernels::Tensor logits = model_->forward(*ops_, batch.tokens, table_.view(), rows_);
+  kernels::AttentionBatch attention = table_.view();
+  if (!batch.weighed.empty()) {
+    attention.slot_weights = clear_weights(batch, result);
+  }
+  const kernels::Tensor logits = model_->forward(*ops_, batch.tokens, attention, rows_);
   if (!rows_.empty()) {
     ops_->sample(logits, specs_, sample_indptr_, uniforms_, candidates_);
   }
@@ -71,6 +76,15 @@ void ModelDevice::execute(const StepBatch& batch, StepResult& result) {
   result.duration = Seconds(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }
 
+std::span<double> ModelDevice::clear_weights(const StepBatch& batch, StepResult& result) {
+  std::size_t slots = 0;
+  for (const WeighedChunk& weighed : batch.weighed) {
+    slots += weighed.positions.size();
+  }
+  result.slot_weights.assign(slots, 0.0);
+  return result.slot_weights;
+}
+
 void ModelDevice::move_blocks(const StepBatch& batch) {
   const auto plain = [&](const std::vector<BlockCopy>& copies) {
     copies_.clear();
@@ -79,6 +93,13 @@ void ModelDevice::move_blocks(const StepBatch& batch) {
     }
     return std::span<const kernels::BlockCopy>(copies_);
   };
+  if (!batch.moves.empty()) {
+    moves_.clear();
+    for (const SlotMove& move : batch.moves) {
+      moves_.push_back({move.source, move.target});
+    }
+    ops_->move_slots(moves_);
+  }
   if (!batch.swap_out.empty()) {
     ops_->swap_out(plain(batch.swap_out));
   }

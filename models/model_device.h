@@ -40,6 +40,8 @@ class ModelDevice final : public Device {
 
  private:
   void move_blocks(const StepBatch& batch);
+  /// Room for the weights of the batch's weighed chunks, all 0.
+  static std::span<double> clear_weights(const StepBatch& batch, StepResult& result);
   void prepare_samples(const StepBatch& batch);
 
   std::unique_ptr<kernels::Ops> ops_;
@@ -48,6 +50,7 @@ class ModelDevice final : public Device {
 
   // Buffers of one step.
   PageTable table_;
+  std::vector<kernels::SlotMove> moves_;
   std::vector<kernels::BlockCopy> copies_;
   std::vector<std::int32_t> rows_;
   std::vector<kernels::SampleSpec> specs_;

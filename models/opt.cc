@@ -165,10 +165,13 @@ Tensor Opt::run(kernels::Ops& ops, std::span<const std::int32_t> ids, const kern
     const Tensor input = s.pre_norm ? first_rows(normed, x.rows) : x;
     ops.linear(input, *layer.qkv.weight, layer.qkv.bias.get(), Activation::none, false, qkv);
     ops.write_kv(i, qkv, s.heads, batch);
-    if (i + 1 == s.layers && rows.empty()) {
+    if (i + 1 == s.layers && ends_at_kv(rows, batch)) {
       return {};
     }
     ops.attention(i, qkv, s.heads, scale, batch, mixed);
+    if (i + 1 == s.layers && rows.empty()) {
+      return {};
+    }
     if (i + 1 == s.layers) {  // from here on only the rows whose logits are wanted matter
       mixed = rows_of(ops, mixed, rows);
       x = rows_of(ops, x, rows);

@@ -16,14 +16,14 @@ class PageTable {
   void build(const StepBatch& batch, std::int32_t block_size);
 
   kernels::AttentionBatch view() const {
-    return {query_indptr_, kv_indptr_, kv_indices_, last_block_len_, positions_, slot_mapping_};
+    return {query_indptr_, kv_indptr_, kv_indices_, last_block_len_, positions_, slot_mapping_, weighed_, {}};
   }
 
  private:
   void add(const Chunk& chunk, std::int32_t block_size);
 
   std::vector<std::int32_t> query_indptr_, kv_indptr_, kv_indices_, last_block_len_, positions_,
-      slot_mapping_;
+      slot_mapping_, weighed_;
 };
 
 }  // namespace pagelab

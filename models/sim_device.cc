@@ -13,7 +13,9 @@ SimDevice::SimDevice(const DeviceDescription& device, const ModelShape& shape, c
                 .block_size = options.block_size,
                 .block_bytes = options.block_size.value() * shape.kv_bytes_per_token(options.kv_dtype),
                 .max_positions = Tokens(shape.max_positions),
-                .vocabulary = shape.vocab} {}
+                .vocabulary = shape.vocab,
+                .retention = true},
+      attention_(shape.layers * shape.heads) {}
 
 void SimDevice::execute(const StepBatch& batch, StepResult& result) {
   const OpCosts costs = costs_.step(batch);
@@ -21,6 +23,9 @@ void SimDevice::execute(const StepBatch& batch, StepResult& result) {
   result.duration = costs.total();
   result.candidates.resize(static_cast<std::size_t>(batch.candidates));
   std::ranges::fill(result.candidates, TokenCandidate{});
+  if (!batch.weighed.empty()) {
+    attention_.weigh(batch, result.slot_weights);
+  }
   const bool only_single_draws = result.candidates.size() == batch.samples.size();
   if (!only_single_draws) {
     draw_beams(batch, result);

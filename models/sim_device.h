@@ -1,7 +1,8 @@
 // SimDevice: a device that is not there. It has the capacity and the step times of the device and model that
 // it is made from (models/cost_model.h), moves no block and draws no token: greedy and random rows get token
 // 0, rows of beam search the candidates of a modelled language model (models/beam_process.h). Output lengths
-// must therefore be forced. Its time is virtual: a run on it needs a VirtualClock.
+// must therefore be forced. Attention weights are modelled too (models/modelled_attention.h). Its time is
+// virtual: a run on it needs a VirtualClock.
 //
 // Made to be fast: a step costs a pass over its chunks and about a microsecond, and nothing is allocated once
 // the first beams have been seen.
@@ -13,6 +14,7 @@
 #include "core/device.h"
 #include "models/beam_process.h"
 #include "models/cost_model.h"
+#include "models/modelled_attention.h"
 
 namespace pagelab {
 
@@ -41,6 +43,7 @@ class SimDevice final : public Device {
   DeviceCapacity capacity_;
   OpCosts spent_;
   std::optional<BeamProcess> beams_;  ///< made for the first row that asks for it
+  ModelledAttention attention_;
 };
 
 }  // namespace pagelab

@@ -24,14 +24,16 @@ Seconds TimedDevice::cost_of(const StepBatch& batch) {
   for (const Chunk& chunk : batch.chunks) {
     const bool decodes = chunk.count == 1 && sampled_[static_cast<std::size_t>(chunk.row)] != 0;
     (decodes ? decode : prefill) += chunk.count;
-    context += chunk.first + chunk.count;
+    context += chunk.context();
   }
   const auto swapped = static_cast<std::int64_t>(batch.swap_out.size() + batch.swap_in.size());
   return Seconds(cost_.step_s + cost_.prefill_token_s * static_cast<double>(prefill) +
                  cost_.decode_token_s * static_cast<double>(decode) +
                  cost_.context_token_s * static_cast<double>(context) +
                  cost_.swap_byte_s * static_cast<double>(swapped * capacity.block_bytes.value()) +
-                 cost_.copy_block_s * static_cast<double>(batch.copies.size()));
+                 cost_.copy_block_s * (static_cast<double>(batch.copies.size()) +
+                                       static_cast<double>(batch.moves.size()) /
+                                           static_cast<double>(capacity.block_size.value())));
 }
 
 }  // namespace pagelab

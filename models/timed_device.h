@@ -18,7 +18,7 @@ struct StepCost {
   double decode_token_s = 0;   ///< per decoding sequence
   double context_token_s = 0;  ///< per token of context that attention reads, over all sequences
   double swap_byte_s = 0;      ///< per byte between the tiers, either way
-  double copy_block_s = 0;     ///< per block copied on the device
+  double copy_block_s = 0;     ///< per block copied on the device, or as many tokens moved
 };
 
 class TimedDevice final : public Device {

@@ -11,6 +11,7 @@
 #include "kernels/cpu/packed_matrix.h"
 #include "kernels/cpu/rotary.h"
 #include "kernels/cpu/sampling.h"
+#include "kernels/cpu/slot_move.h"
 
 namespace pagelab::kernels::cpu {
 namespace {
@@ -167,6 +168,11 @@ void CpuOps::swap_out(std::span<const BlockCopy> copies) {
 void CpuOps::swap_in(std::span<const BlockCopy> copies) {
   const Timer timer(*this, OpKind::copy);
   cpu::swap_in(*kv_, pool_, copies);
+}
+
+void CpuOps::move_slots(std::span<const SlotMove> moves) {
+  const Timer timer(*this, OpKind::copy);
+  cpu::move_slots(*kv_, pool_, moves);
 }
 
 double CpuOps::seconds_in(OpKind kind) const {

@@ -52,6 +52,8 @@ class CpuOps final : public Ops {
   void copy_blocks(std::span<const BlockCopy> copies) override;
   void swap_out(std::span<const BlockCopy> copies) override;
   void swap_in(std::span<const BlockCopy> copies) override;
+  bool serves_retention() const override { return true; }
+  void move_slots(std::span<const SlotMove> moves) override;
 
   void synchronize() override {}
   double seconds_in(OpKind kind) const override;

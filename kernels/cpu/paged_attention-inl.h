@@ -1,5 +1,6 @@
 // Attention of query rows to one partition of a context, in three passes over it: scores (K), weights
-// (softmax in base 2), outputs (V). Included once per target by paged_attention_kernels.cc.
+// (softmax in base 2), outputs (V). And, apart, the weights that each token of the partition gets in the end.
+// Included once per target by paged_attention_kernels.cc.
 #if defined(PAGELAB_KERNELS_CPU_PAGED_ATTENTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PAGELAB_KERNELS_CPU_PAGED_ATTENTION_INL_H_
 #undef PAGELAB_KERNELS_CPU_PAGED_ATTENTION_INL_H_
@@ -29,11 +30,7 @@ class Partition {
       : task_(task), states_(states), tokens_(task.limits[task.rows - 1]) {}
 
   void run() const {
-    if (task_.rows == 1) {
-      score_single_rows();
-    } else {
-      score_row_tiles();
-    }
+    score();
     for (std::int32_t row = 0; row < task_.kv_heads * task_.rows; ++row) {
       const std::int32_t limit = task_.limits[row % task_.rows];
       if (limit > 0) {
@@ -44,7 +41,29 @@ class Partition {
     add_all_values();
   }
 
+  /// Given the rows' softmax over their whole contexts.
+  void add_weights(const float* max, const float* sum, double* weights) const {
+    score();
+    for (std::int32_t row = 0; row < task_.kv_heads * task_.rows; ++row) {
+      const std::int32_t limit = task_.limits[row % task_.rows];
+      if (limit > 0) {
+        share_out(scores(row), limit, max[row], sum[row]);
+      }
+      for (std::int32_t token = 0; token < limit; ++token) {
+        weights[token] += static_cast<double>(scores(row)[token]);
+      }
+    }
+  }
+
  private:
+  void score() const {
+    if (task_.rows == 1) {
+      score_single_rows();
+    } else {
+      score_row_tiles();
+    }
+  }
+
   float* scores(std::int32_t row) const { return task_.scores + std::ptrdiff_t{row} * kScoreStride; }
   float* acc(std::int32_t row) const { return states_.acc + std::ptrdiff_t{row} * task_.head_size; }
   const float* packed_q(std::int32_t head, std::int32_t row) const {

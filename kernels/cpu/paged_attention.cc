@@ -4,13 +4,13 @@
 #include <numbers>
 #include <vector>
 
+#include "kernels/cpu/attention_weights.h"
 #include "kernels/cpu/paged_attention_kernels.h"
+#include "kernels/cpu/partition_addresses.h"
 
 namespace pagelab::kernels::cpu {
 namespace {
 
-/// Query rows of one kv head that share the K and V of a partition.
-constexpr std::int32_t kRowsPerChunk = 48;
 constexpr std::int32_t kItemsPerThread = 4;
 
 /// Neighbouring tokens of one sequence, worked on together.
@@ -18,7 +18,8 @@ struct Chunk {
   std::int32_t sequence;
   std::int32_t first_token;  ///< in the batch
   std::int32_t tokens;
-  std::int32_t partitions;  ///< that the last token sees
+  std::int32_t context;     ///< slots that the last token sees; each token before it sees one less
+  std::int32_t partitions;  ///< of them
   std::int64_t
       partial_state;  ///< first of its states in the partials; -1: partitions are not split over items
 };
@@ -94,13 +95,13 @@ struct PagedAttention::State {
   void attend(const Item& item, std::int32_t partition, Worker& worker, const RowStates& states);
   void merge_partials(const Chunk& chunk, std::int32_t kv_head, Worker& worker);
   void locate(const Chunk& chunk, std::int32_t partition, PartitionAddresses& addresses) const;
+  /// The output of a row whose softmax is known over its whole context.
+  void finish(const Chunk& chunk, std::int32_t kv_head, std::int32_t row, float max, float sum,
+              const float* acc);
   std::int32_t rows_of(const Chunk& chunk) const { return chunk.tokens * group; }
-  std::int32_t position(std::int32_t token) const {
-    return batch->positions[static_cast<std::size_t>(token)];
-  }
-  float* out_row(const Chunk& chunk, std::int32_t kv_head, std::int32_t row) const {
-    return out.row(chunk.first_token + row / group) +
-           std::ptrdiff_t{kv_head * group + row % group} * cache->shape().head_size;
+  /// Slots that a row sees.
+  std::int32_t context(const Chunk& chunk, std::int32_t row) const {
+    return chunk.context - (chunk.tokens - 1 - row / group);
   }
 
   ThreadPool& pool;
@@ -118,6 +119,7 @@ struct PagedAttention::State {
   float factor = 0;
   Tensor qkv;
   Tensor out;
+  AttentionWeights weights{pool};
 };
 
 PagedAttention::PagedAttention(ThreadPool& pool) : state_(std::make_unique<State>(pool)) {}
@@ -133,6 +135,9 @@ void PagedAttention::run(const KvCache& cache, std::int32_t layer, Tensor qkv, s
   state.factor = scale * std::numbers::log2e_v<float>;
   state.qkv = qkv;
   state.out = out;
+  if (!batch.weighed.empty()) {
+    state.weights.begin(batch, heads);
+  }
   state.plan();
   state.reserve();
   state.pool.for_each(static_cast<std::int64_t>(state.items.size()), [&](std::int64_t item, int worker) {
@@ -147,6 +152,9 @@ void PagedAttention::run(const KvCache& cache, std::int32_t layer, Tensor qkv, s
                              static_cast<std::int32_t>(item % kv_heads),
                              state.workers[static_cast<std::size_t>(worker)]);
       });
+  if (!batch.weighed.empty()) {
+    state.weights.add(cache, layer, qkv, state.factor, batch);
+  }
 }
 
 namespace {
@@ -168,10 +176,12 @@ void PagedAttention::State::plan() {
   double cost = 0;
   for (std::size_t sequence = 0; sequence + 1 < batch->query_indptr.size(); ++sequence) {
     const std::int32_t end = batch->query_indptr[sequence + 1];
+    const std::int32_t context = batch->context(sequence, cache->shape().block_size);
     for (std::int32_t token = batch->query_indptr[sequence]; token < end; token += tokens_per_chunk) {
       const std::int32_t tokens = std::min(tokens_per_chunk, end - token);
-      const std::int32_t partitions = position(token + tokens - 1) / kPartitionTokens + 1;
-      chunks.push_back({static_cast<std::int32_t>(sequence), token, tokens, partitions, -1});
+      const std::int32_t seen = context - (end - token - tokens);
+      const std::int32_t partitions = (seen - 1) / kPartitionTokens + 1;
+      chunks.push_back({static_cast<std::int32_t>(sequence), token, tokens, seen, partitions, -1});
       cost += kv_heads * partitions * partition_cost(tokens * group);
     }
   }
@@ -254,8 +264,19 @@ void PagedAttention::State::run_item(const Item& item, Worker& worker) {
     }
   }
   for (std::int32_t state = 0; state < item.heads * rows; ++state) {
-    finish_row(running.acc + std::ptrdiff_t{state} * head_size, running.sum[state],
-               out_row(chunk, item.first_head + state / rows, state % rows), head_size);
+    finish(chunk, item.first_head + state / rows, state % rows, running.max[state], running.sum[state],
+           running.acc + std::ptrdiff_t{state} * head_size);
+  }
+}
+
+void PagedAttention::State::finish(const Chunk& chunk, std::int32_t kv_head, std::int32_t row, float max,
+                                   float sum, const float* acc) {
+  const std::int32_t token = chunk.first_token + row / group;
+  const std::int32_t head = kv_head * group + row % group;
+  const std::int32_t head_size = cache->shape().head_size;
+  finish_row(acc, sum, out.row(token) + std::ptrdiff_t{head} * head_size, head_size);
+  if (!batch->weighed.empty()) {
+    weights.keep_softmax(token, head, max, sum);
   }
 }
 
@@ -265,9 +286,8 @@ void PagedAttention::State::attend(const Item& item, std::int32_t partition, Wor
   const KvShape& shape = cache->shape();
   const std::int32_t rows = rows_of(chunk);
   for (std::int32_t row = 0; row < rows; ++row) {
-    const std::int32_t context = position(chunk.first_token + row / group) + 1;
     worker.limits[static_cast<std::size_t>(row)] =
-        std::min(context - partition * kPartitionTokens, kPartitionTokens);
+        std::min(context(chunk, row) - partition * kPartitionTokens, kPartitionTokens);
   }
   PartitionTask task;
   task.dtype = shape.dtype;
@@ -295,23 +315,9 @@ void PagedAttention::State::attend(const Item& item, std::int32_t partition, Wor
 
 void PagedAttention::State::locate(const Chunk& chunk, std::int32_t partition,
                                    PartitionAddresses& addresses) const {
-  const std::int32_t block_size = cache->shape().block_size;
-  const auto element = static_cast<std::ptrdiff_t>(size_of(cache->shape().dtype));
-  const std::int32_t begin = partition * kPartitionTokens;
-  const std::int32_t end =
-      std::min(begin + kPartitionTokens, position(chunk.first_token + chunk.tokens - 1) + 1);
   const std::int32_t* table =
       batch->kv_indices.data() + batch->kv_indptr[static_cast<std::size_t>(chunk.sequence)];
-  for (std::int32_t token = begin; token < end;) {
-    const std::int32_t block = table[token / block_size];
-    const auto* keys = cache->keys(layer, block);
-    const auto* values = cache->values(layer, block);
-    const std::int32_t block_end = std::min(end, (token / block_size + 1) * block_size);
-    for (; token < block_end; ++token) {
-      addresses.keys[token - begin] = keys + cache->key_offset(0, token % block_size) * element;
-      addresses.values[token - begin] = values + cache->value_offset(0, token % block_size) * element;
-    }
-  }
+  locate_partition(*cache, layer, table, partition, chunk.context, addresses);
 }
 
 void PagedAttention::State::merge_partials(const Chunk& chunk, std::int32_t kv_head, Worker& worker) {
@@ -319,7 +325,7 @@ void PagedAttention::State::merge_partials(const Chunk& chunk, std::int32_t kv_h
   const std::int32_t rows = rows_of(chunk);
   const RowStates merged = worker.running.from(0, head_size);
   for (std::int32_t row = 0; row < rows; ++row) {
-    const std::int32_t partitions = position(chunk.first_token + row / group) / kPartitionTokens + 1;
+    const std::int32_t partitions = (context(chunk, row) - 1) / kPartitionTokens + 1;
     for (std::int32_t partition = 0; partition < partitions; ++partition) {
       const std::int64_t state =
           chunk.partial_state + (std::int64_t{partition} * cache->shape().kv_heads + kv_head) * rows + row;
@@ -332,7 +338,7 @@ void PagedAttention::State::merge_partials(const Chunk& chunk, std::int32_t kv_h
         merge_state(*merged.max, *merged.sum, merged.acc, *next.max, *next.sum, next.acc, head_size);
       }
     }
-    finish_row(merged.acc, *merged.sum, out_row(chunk, kv_head, row), head_size);
+    finish(chunk, kv_head, row, *merged.max, *merged.sum, merged.acc);
   }
 }
 

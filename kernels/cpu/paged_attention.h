@@ -26,10 +26,11 @@ class PagedAttention {
   explicit PagedAttention(ThreadPool& pool);
   ~PagedAttention();
 
-  /// out[t] = softmax(scale * q[t] . K) V over positions 0 .. positions[t] of the token's sequence, for every
-  /// head. qkv rows begin with [heads q], head_size each; out is [T, heads * head_size]. Slots past a token's
-  /// position may hold anything. Requires heads to be a multiple of kv_heads, and positions that rise within
-  /// a chunk.
+  /// out[t] = softmax(scale * q[t] . K) V over the slots of the token's sequence that it sees, for every
+  /// head: all of its table for its last token, one less for each before. qkv rows begin with [heads q],
+  /// head_size each; out is [T, heads * head_size]. Other slots may hold anything. Requires heads to be a
+  /// multiple of kv_heads. Hands out the weights that the batch asks for, in a second pass over K of those
+  /// sequences.
   void run(const KvCache& cache, std::int32_t layer, Tensor qkv, std::int32_t heads, float scale,
            const AttentionBatch& batch, Tensor out);
 

@@ -41,6 +41,18 @@ void AttendPartition(const PartitionTask& task, const RowStates& states) {
   }
 }
 
+void AddPartitionWeights(const PartitionTask& task, const float* max, const float* sum, double* weights) {
+  const RowStates none{};
+  switch (task.dtype) {
+    case DType::f32:
+      return Partition<float>(task, none).add_weights(max, sum, weights);
+    case DType::bf16:
+      return Partition<hwy::bfloat16_t>(task, none).add_weights(max, sum, weights);
+    case DType::f16:
+      return Partition<hwy::float16_t>(task, none).add_weights(max, sum, weights);
+  }
+}
+
 float exp2_one(float x) {
   const hn::CappedTag<float, 1> d;
   return hn::GetLane(exp2_nonpositive(d, hn::Set(d, x)));
@@ -78,6 +90,7 @@ HWY_AFTER_NAMESPACE();
 namespace pagelab::kernels::cpu {
 HWY_EXPORT(PackQueries);
 HWY_EXPORT(AttendPartition);
+HWY_EXPORT(AddPartitionWeights);
 HWY_EXPORT(MergeState);
 HWY_EXPORT(FinishRow);
 
@@ -88,6 +101,10 @@ void pack_queries(const float* const* q, std::int32_t rows, std::int32_t head_si
 
 void attend_partition(const PartitionTask& task, const RowStates& states) {
   HWY_DYNAMIC_DISPATCH(AttendPartition)(task, states);
+}
+
+void add_partition_weights(const PartitionTask& task, const float* max, const float* sum, double* weights) {
+  HWY_DYNAMIC_DISPATCH(AddPartitionWeights)(task, max, sum, weights);
 }
 
 void merge_state(float& max, float& sum, float* acc, float next_max, float next_sum, const float* next_acc,

@@ -12,6 +12,8 @@ namespace pagelab::kernels::cpu {
 
 /// Tokens of a sequence that are attended to as one: the unit in which a context is split.
 inline constexpr std::int32_t kPartitionTokens = 256;
+/// Query rows of one kv head that share the K and V of a partition, at most.
+inline constexpr std::int32_t kRowsPerChunk = 48;
 /// Floats between the scores of neighbouring rows; not a power of two, for the sake of the L1 cache.
 inline constexpr std::int32_t kScoreStride = kPartitionTokens + 16;
 
@@ -60,6 +62,11 @@ void pack_queries(const float* const* q, std::int32_t rows, std::int32_t head_si
 /// Computes the partition alone into `states` ([kv_heads * rows], head-major); rows with limit <= 0 are left
 /// as they are.
 void attend_partition(const PartitionTask& task, const RowStates& states);
+
+/// Adds the softmax weights that the rows of the task give to each token of the partition to `weights`, each
+/// rounded to a multiple of 2^-23. `max` and `sum` [kv_heads * rows] are the rows' softmax over their whole
+/// contexts, as RowStates has it.
+void add_partition_weights(const PartitionTask& task, const float* max, const float* sum, double* weights);
 
 /// Merges one row's state of the next partition into its state of all earlier ones.
 void merge_state(float& max, float& sum, float* acc, float next_max, float next_sum, const float* next_acc,

@@ -242,6 +242,19 @@ HWY_INLINE void weigh(float* scores, std::int32_t limit, float& max, float& sum)
   sum = hn::GetLane(hn::SumOfLanes(d, sums));
 }
 
+/// Turns the scores of one row into its share of attention per token, given its softmax over the whole
+/// context, in place; multiples of 2^-23.
+HWY_INLINE void share_out(float* scores, std::int32_t limit, float max, float sum) {
+  const F32 d;
+  const auto most = hn::Set(d, max);
+  const auto inverse = hn::Set(d, 1.0f / sum);
+  const auto one = hn::Set(d, 1.0f);
+  for (std::int32_t i = 0; i < limit; i += kLanes) {  // what lies past the limit may be anything
+    const auto weights = hn::Mul(exp2_nonpositive(d, hn::Sub(hn::LoadU(d, scores + i), most)), inverse);
+    hn::StoreU(hn::Sub(hn::Add(weights, one), one), d, scores + i);
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace pagelab::kernels::cpu
 HWY_AFTER_NAMESPACE();

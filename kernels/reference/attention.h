@@ -17,4 +17,8 @@ std::vector<double> paged_attention(const KvShape& shape, const LoadKv& load_k, 
                                     Tensor qkv, std::int32_t heads, double scale,
                                     const AttentionBatch& batch);
 
+/// What AttentionBatch::slot_weights of one layer gets for a sequence, not rounded.
+std::vector<double> slot_weights(const KvShape& shape, const LoadKv& load_k, Tensor qkv, std::int32_t heads,
+                                 double scale, const AttentionBatch& batch, std::size_t sequence);
+
 }  // namespace pagelab::kernels::reference

@@ -58,16 +58,24 @@ std::vector<Request> random_requests() {
 
 PolicyNames random_policies() {
   PolicyNames names;
+  names.retention = *rc::gen::element<std::string>("all", "all", "all", "window", "sinks", "heavy_hitters");
   names.batching = *rc::gen::element<std::string>("mixed", "prefill_first", "chunked", "static");
   names.preemption = *rc::gen::element<std::string>("latest", "recompute", "swap");
-  names.allocation = *rc::gen::element<std::string>("paged", "paged", "paged", "buddy_max", "buddy_pow2",
-                                                    "buddy_oracle", "static_max");
+  if (names.retention != "all") {
+    names.parameters["retention.budget"] = *rc::gen::inRange<std::int64_t>(6, kLongest);
+  }
+  names.allocation = names.retention != "all"
+                         ? "paged"
+                         : *rc::gen::element<std::string>("paged", "paged", "paged", "buddy_max",
+                                                          "buddy_pow2", "buddy_oracle", "static_max");
   if (names.allocation != "paged") {
     names.sharing = "none";
     names.parameters["allocation.max_length"] = std::int64_t{kLongest};
   } else {
-    names.sharing =
-        *rc::gen::element<std::string>("group", "none", "pinned_prefix", "prefix_hash", "prefix_radix");
+    names.sharing = names.retention != "all"
+                        ? *rc::gen::element<std::string>("group", "none")
+                        : *rc::gen::element<std::string>("group", "none", "pinned_prefix", "prefix_hash",
+                                                         "prefix_radix");
     names.eviction = *rc::gen::element<std::string>("lru", "fifo", "lfu", "clock", "sieve", "s3fifo", "arc",
                                                     "slru", "twoq", "cost");
     names.parameters["allocation.watermark"] = *rc::gen::inRange(0, 3) * 0.1;
@@ -81,13 +89,27 @@ PolicyNames random_policies() {
   return names;
 }
 
+/// Those that the policies serve: where tokens are dropped, one sequence a request.
+std::vector<Request> served_by(const PolicyNames& names, std::vector<Request> requests) {
+  for (Request& request : requests) {
+    request.sampling.n = names.retention == "all" ? request.sampling.n : 1;
+  }
+  return requests;
+}
+
 /// Blocks that surely suffice for the largest request: as many runs of the longest sequence, rounded up to a
 /// power of two, as it has sequences, where sequences have runs; and the prefix that may be pinned.
 std::int64_t largest_need(const std::vector<Request>& requests, const PolicyNames& names,
                           std::int64_t block_size) {
   std::int64_t largest = 1;
   for (const Request& r : requests) {
-    const std::int64_t slots = static_cast<std::int64_t>(r.prompt.size()) + r.max_output.value();
+    const auto prompt = static_cast<std::int64_t>(r.prompt.size());
+    const std::int64_t all = prompt + r.max_output.value();
+    const std::int64_t slots =
+        names.retention == "all"
+            ? all
+            : std::max(prompt,
+                       std::min(all, std::get<std::int64_t>(names.parameters.at("retention.budget"))));
     const std::int64_t paged = blocks_for(Tokens(slots), Tokens(block_size)).value();
     const auto run = static_cast<std::int64_t>(
         std::bit_ceil(static_cast<std::uint64_t>(blocks_for(Tokens(kLongest), Tokens(block_size)).value())));
@@ -97,6 +119,13 @@ std::int64_t largest_need(const std::vector<Request>& requests, const PolicyName
          (names.sharing == "pinned_prefix" ? blocks_for(Tokens(20), Tokens(block_size)).value() : 0);
 }
 
+std::map<std::string, ParameterValue> retention_parameters(const PolicyNames& names) {
+  std::map<std::string, ParameterValue> kept;
+  std::copy_if(names.parameters.begin(), names.parameters.end(), std::inserter(kept, kept.end()),
+               [](const auto& parameter) { return parameter.first.starts_with("retention."); });
+  return kept;
+}
+
 bool same_tokens(const std::vector<FinishedSequence>& a, const std::vector<FinishedSequence>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
     return x.output == y.output && x.logprobs == y.logprobs && x.score == y.score;
@@ -104,8 +133,8 @@ bool same_tokens(const std::vector<FinishedSequence>& a, const std::vector<Finis
 }
 
 RC_GTEST_PROP(EngineProperty, TokensDependOnTheRequestAlone, ()) {
-  const auto requests = random_requests();
   const PolicyNames names = random_policies();
+  const auto requests = served_by(names, random_requests());
   const std::int64_t block_size = *rc::gen::element<std::int64_t>(1, 2, 3, 7, 16, 128);
   const std::int64_t least = largest_need(requests, names, block_size);
   const std::int64_t blocks = *rc::gen::inRange<std::int64_t>(least, least * 2 + 2);
@@ -117,15 +146,17 @@ RC_GTEST_PROP(EngineProperty, TokensDependOnTheRequestAlone, ()) {
     Request alone = request;
     alone.id = RequestId(0);
     alone.arrival = Seconds(0);
-    const Run single = testing::run(roomy, {alone});
+    PolicyNames standard{.retention = names.retention};
+    standard.parameters = retention_parameters(names);
+    const Run single = testing::run(roomy, {alone}, standard);
     RC_ASSERT(same_tokens(crowd.record.outputs.at(request.id.value()), single.record.outputs.at(0)));
   }
   RC_TAG(crowd.progress.preemptions > 0 ? "preempted" : "calm");
 }
 
 RC_GTEST_PROP(EngineProperty, EverySlotIsAccountedForAtEveryStep, ()) {
-  const auto requests = random_requests();
   const PolicyNames names = random_policies();
+  const auto requests = served_by(names, random_requests());
   const std::int64_t block_size = *rc::gen::inRange<std::int64_t>(1, 33);
   const std::int64_t blocks = largest_need(requests, names, block_size);
   HashDevice device(blocks, blocks, block_size);
@@ -141,8 +172,8 @@ RC_GTEST_PROP(EngineProperty, EverySlotIsAccountedForAtEveryStep, ()) {
 }
 
 RC_GTEST_PROP(EngineProperty, TheSameRunTwiceIsTheSame, ()) {
-  const auto requests = random_requests();
   const PolicyNames names = random_policies();
+  const auto requests = served_by(names, random_requests());
   const std::int64_t blocks = largest_need(requests, names, 4);
   HashDevice first_device(blocks, blocks, 4);
   HashDevice second_device(blocks, blocks, 4);

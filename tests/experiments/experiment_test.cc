@@ -57,7 +57,7 @@ TEST(Experiment, HasADefaultForAllButModelAndRequests) {
   EXPECT_TRUE(e.workload.forced_output);
   EXPECT_EQ(e.workload.sampling.method, Sampling::Method::greedy);
   EXPECT_EQ(e.workload.sampling.eos, std::nullopt);
-  ASSERT_EQ(e.policies.size(), 6u);
+  ASSERT_EQ(e.policies.size(), 7u);
   EXPECT_EQ(e.policies[1].axis, "batching");
   EXPECT_EQ(e.policies[1].name, "mixed");
   EXPECT_EQ(e.policies[1].parameters.integer("max_tokens"), 2560);

@@ -64,6 +64,11 @@ class Server {
   /// Writes K and V of the chunks and attends. Gives the rows in order.
   std::vector<Bits> step(const std::vector<Chunk>& chunks) {
     make_batch(chunks);
+    std::size_t slots = 0;
+    for (const Chunk& chunk : chunks) {
+      slots += static_cast<std::size_t>(chunk.first + chunk.count);
+    }
+    weights_.assign(weighed_.empty() ? 0 : slots, 0.0);
     const AttentionBatch batch = view();
     cpu::write_kv(cache_, pool_, kLayer, qkv(), heads_, batch);
     out_.assign(positions_.size() * static_cast<std::size_t>(heads_ * shape_.head_size), -1.0f);
@@ -81,16 +86,36 @@ class Server {
   /// V of all tokens from `position` on, from the next step on.
   void make_values_infinite(std::int32_t position) { infinite_from_ = position; }
 
+  /// Asks for the attention weights of all sequences, from the next step on.
+  void weigh() { weighs_ = true; }
+  /// Adds this to all positions, from the next step on.
+  void shift_positions(std::int32_t shift) { shift_ = shift; }
+  /// Of all slots of the last step's sequences, one after the other.
+  const std::vector<double>& weights() const { return weights_; }
+
+  /// The largest difference of the last step's weights from the reference.
+  double weight_error() {
+    double worst = 0;
+    std::size_t first = 0;
+    for (std::size_t sequence = 0; sequence + 1 < query_indptr_.size(); ++sequence) {
+      const std::vector<double> expected =
+          reference::slot_weights(shape_, load_k(), qkv(), heads_, double{scale()}, view(), sequence);
+      for (std::size_t slot = 0; slot < expected.size(); ++slot) {
+        const double difference = std::abs(weights_[first + slot] - expected[slot]);
+        worst = std::isnan(difference) ? INFINITY : std::max(worst, difference);
+      }
+      first += expected.size();
+    }
+    return worst;
+  }
+
   /// The largest difference of the last step's outputs from the reference.
   double error() {
-    const auto load_k = [&](std::int32_t block, std::int32_t head, std::int32_t offset, std::int32_t d) {
-      return cache_.load_k(KvCache::Tier::device, kLayer, block, head, offset, d);
-    };
     const auto load_v = [&](std::int32_t block, std::int32_t head, std::int32_t offset, std::int32_t d) {
       return cache_.load_v(KvCache::Tier::device, kLayer, block, head, offset, d);
     };
     const std::vector<double> expected =
-        reference::paged_attention(shape_, load_k, load_v, qkv(), heads_, double{scale()}, view());
+        reference::paged_attention(shape_, load_k(), load_v, qkv(), heads_, double{scale()}, view());
     double worst = 0;
     for (std::size_t i = 0; i < expected.size(); ++i) {
       const double difference = std::abs(out_[i] - expected[i]);
@@ -100,6 +125,11 @@ class Server {
   }
 
  private:
+  reference::LoadKv load_k() const {
+    return [this](std::int32_t block, std::int32_t head, std::int32_t offset, std::int32_t d) {
+      return cache_.load_k(KvCache::Tier::device, kLayer, block, head, offset, d);
+    };
+  }
   std::int32_t blocks_of(std::int32_t length) const {
     return (length + shape_.block_size - 1) / shape_.block_size;
   }
@@ -115,8 +145,9 @@ class Server {
     const std::int32_t columns = (heads_ + 2 * shape_.kv_heads) * shape_.head_size;
     return {qkv_.data(), static_cast<std::int32_t>(positions_.size()), columns};
   }
-  AttentionBatch view() const {
-    return {query_indptr_, kv_indptr_, kv_indices_, last_block_len_, positions_, slot_mapping_};
+  AttentionBatch view() {
+    return {query_indptr_, kv_indptr_,    kv_indices_, last_block_len_,
+            positions_,    slot_mapping_, weighed_,    weights_};
   }
 
   void make_batch(const std::vector<Chunk>& chunks) {
@@ -126,12 +157,13 @@ class Server {
     last_block_len_.clear();
     positions_.clear();
     slot_mapping_.clear();
+    weighed_.clear();
     qkv_.clear();
     for (const Chunk& chunk : chunks) {
       const std::vector<std::int32_t>& table = tables_[static_cast<std::size_t>(chunk.sequence)];
       const std::int32_t context = chunk.first + chunk.count;
       for (std::int32_t position = chunk.first; position < context; ++position) {
-        positions_.push_back(position);
+        positions_.push_back(position + shift_);
         slot_mapping_.push_back(table[static_cast<std::size_t>(position / shape_.block_size)] *
                                     shape_.block_size +
                                 position % shape_.block_size);
@@ -141,6 +173,9 @@ class Server {
       kv_indices_.insert(kv_indices_.end(), table.begin(), table.begin() + blocks_of(context));
       kv_indptr_.push_back(static_cast<std::int32_t>(kv_indices_.size()));
       last_block_len_.push_back((context - 1) % shape_.block_size + 1);
+      if (weighs_) {
+        weighed_.push_back(static_cast<std::int32_t>(weighed_.size()));
+      }
     }
   }
 
@@ -165,7 +200,10 @@ class Server {
   PagedAttention attention_;
   std::vector<std::vector<std::int32_t>> tables_;
   std::vector<std::int32_t> query_indptr_, kv_indptr_, kv_indices_, last_block_len_, positions_,
-      slot_mapping_;
+      slot_mapping_, weighed_;
+  bool weighs_ = false;
+  std::vector<double> weights_;
+  std::int32_t shift_ = 0;
   std::int32_t infinite_from_ = std::numeric_limits<std::int32_t>::max();
   std::vector<float> qkv_;
   std::vector<float> out_;
@@ -204,12 +242,47 @@ RC_GTEST_PROP(PagedAttention, MatchesTheReferenceOnEveryTarget, ()) {
     lengths.push_back(prefix + count);
   }
   const auto table_seed = *rc::gen::arbitrary<unsigned>();
+  const bool weighed = *rc::gen::inRange(0, 3) == 0;
   for_each_simd_target([&] {
     Server server(shape, kv_heads * group, lengths, threads, table_seed);
     server.step(prefixes);
+    if (weighed) {
+      server.weigh();
+    }
     server.step(chunks);
     RC_ASSERT(server.error() < 2e-5);
+    RC_ASSERT(!weighed || server.weight_error() < 1e-4);
   });
+}
+
+TEST(PagedAttention, WeightsAddUpToTheSameHoweverASequenceIsCutIntoChunks) {
+  for_each_simd_target([] {
+    const auto sums = [](const std::vector<std::int32_t>& cuts, std::int32_t block_size, int threads) {
+      Server server(shape_of(2, 64, block_size, DType::bf16), 6, {600}, threads, 3);
+      server.weigh();
+      std::vector<double> sum(600);
+      for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
+        server.step({{0, cuts[i], cuts[i + 1] - cuts[i]}});
+        for (std::size_t slot = 0; slot < server.weights().size(); ++slot) {
+          sum[slot] += server.weights()[slot];
+        }
+      }
+      return sum;
+    };
+    const std::vector<double> whole = sums({0, 600}, 16, 1);
+    EXPECT_NEAR(std::accumulate(whole.begin(), whole.end(), 0.0), 6 * 600, 0.1)
+        << "each query gives 1 a head";
+    EXPECT_EQ(sums({0, 600}, 7, 3), whole);
+    EXPECT_EQ(sums({0, 37, 38, 39, 255, 256, 400, 599, 600}, 16, 2), whole);
+  });
+}
+
+TEST(PagedAttention, AContextIsWhatTheTableHoldsWhateverThePositions) {
+  Server server(shape_of(1, 64, 16, DType::f32), 2, {40}, 1, 1);
+  Server shifted(shape_of(1, 64, 16, DType::f32), 2, {40}, 1, 1);
+  shifted.shift_positions(1000);
+  EXPECT_EQ(server.step({{0, 0, 30}}), shifted.step({{0, 0, 30}}));
+  EXPECT_EQ(server.step({{0, 30, 1}}), shifted.step({{0, 30, 1}}));
 }
 
 TEST(PagedAttention, AnEmptyBatchIsANoOp) {

@@ -160,6 +160,20 @@ TEST(CostModel, BlocksAreSwappedTensorByTensorAndCopiedAtOnce) {
   EXPECT_DOUBLE_EQ(CostModel(device, tiny_shape(), {}).step(batch_of(moves)).total().value(), 15 + 84 + 13);
 }
 
+TEST(CostModel, DroppedTokensAreNotReadAndMovedOnesAre) {
+  DeviceDescription device = free_device();
+  device.decode_attention.bandwidth = 1;
+  device.elementwise.bandwidth = 1;
+  const CostModel model(device, tiny_shape(), {});
+  StepBatch batch;
+  batch.chunks = {{.first = 1000, .count = 1, .dropped = 900}};
+  EXPECT_DOUBLE_EQ(model.step(batch)[StepCostKind::decode_attention], 2 * 32 * 101);
+  batch.moves.resize(3);
+  EXPECT_DOUBLE_EQ(model.step(batch)[StepCostKind::block_copy], 2 * (2 * 32) * 3);
+  batch.weighed = {{.chunk = 0}};  // K once more
+  EXPECT_DOUBLE_EQ(model.step(batch)[StepCostKind::decode_attention], 1.5 * 2 * 32 * 101);
+}
+
 TEST(CostModel, TensorParallelismDividesTheWorkAndAddsMessages) {
   DeviceDescription device = free_device();
   device.gemm.peak_flops = 1;

@@ -59,6 +59,58 @@ TEST(SimDevice, TakesTheTimeOfItsCostModelAndRemembersWhatItWasSpentOn) {
   EXPECT_DOUBLE_EQ(device.spent().total().value(), 0.024);
 }
 
+/// Modelled attention of a sequence's chunks, added up by position; of two layers of one head.
+std::vector<double> attention_of(const std::vector<std::int32_t>& chunk_sizes) {
+  ModelledAttention model(2);
+  std::vector<double> sums;
+  std::vector<std::int32_t> positions;
+  std::int32_t first = 0;
+  for (const std::int32_t count : chunk_sizes) {
+    for (std::int32_t i = 0; i < count; ++i) {
+      positions.push_back(first + i);
+    }
+    StepBatch batch;
+    batch.chunks = {{.first = first, .count = count}};
+    batch.weighed = {{.chunk = 0, .seed = 5, .positions = positions}};
+    std::vector<double> weights;
+    model.weigh(batch, weights);
+    sums.resize(weights.size());
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      sums[i] += weights[i];
+    }
+    first += count;
+  }
+  return sums;
+}
+
+TEST(ModelledAttention, GivesEachQueryOnePerHeadHoweverASequenceIsCut) {
+  const std::vector<double> whole = attention_of({100});
+  double sum = 0;
+  for (const double weight : whole) {
+    EXPECT_GT(weight, 0);
+    sum += weight;
+  }
+  EXPECT_NEAR(sum, 2 * 100, 1e-3);
+  EXPECT_EQ(attention_of({1, 40, 59}), whole);
+  EXPECT_EQ(attention_of(std::vector<std::int32_t>(100, 1)), whole);
+}
+
+TEST(ModelledAttention, BelongsToThePositionWhateverTheSlot) {
+  ModelledAttention model(2);
+  const std::vector<std::int32_t> in_order{0, 1, 2, 3};
+  const std::vector<std::int32_t> out_of_order{2, 3, 0, 1};
+  StepBatch batch;
+  batch.chunks = {{.first = 3, .count = 1}, {.first = 3, .count = 1, .hole = 1}};
+  batch.weighed = {{.chunk = 0, .seed = 5, .positions = in_order},
+                   {.chunk = 1, .seed = 5, .positions = out_of_order}};
+  std::vector<double> weights;
+  model.weigh(batch, weights);
+  ASSERT_EQ(weights.size(), 8u);
+  for (std::size_t slot = 0; slot < 4; ++slot) {
+    EXPECT_EQ(weights[4 + slot], weights[static_cast<std::size_t>(out_of_order[slot])]);
+  }
+}
+
 TEST(SimDevice, FillsEveryCandidateWithAValidToken) {
   SimDevice device = tiny_device();
   StepBatch batch = batch_of({.chunks = {{0, 3}, {0, 3}}});

@@ -110,7 +110,7 @@ TEST(Swap, SwapsOneSequenceToo) {
 TEST(PolicyRegistry, ListsEveryAxisWithItsStandardFirst) {
   PolicyRegistry registry;
   register_builtin_policies(registry);
-  ASSERT_EQ(registry.axes().size(), 6u);
+  ASSERT_EQ(registry.axes().size(), 7u);
   for (const auto& axis : registry.axes()) {
     ASSERT_FALSE(axis.policies.empty()) << axis.name;
     EXPECT_EQ(axis.policies.front().info.name, axis.standard);

@@ -69,7 +69,7 @@ class ListWorkload final : public Workload {
 /// Names (and parameters) of the policies of a run; what is empty is the axis's standard.
 struct PolicyNames {
   std::string scheduling = "fcfs", batching = "mixed", allocation = "paged", preemption = "latest",
-              sharing = "group", eviction = "lru";
+              sharing = "group", eviction = "lru", retention = "all";
   std::map<std::string, ParameterValue> parameters{};  ///< "batching.max_tokens" -> value
 };
 
@@ -94,7 +94,8 @@ inline PolicySet policies(const PolicyNames& names = {}) {
           choose<AllocationPolicy>(registry, names.allocation, names),
           choose<PreemptionPolicy>(registry, names.preemption, names),
           choose<SharingPolicy>(registry, names.sharing, names),
-          choose<EvictionPolicy>(registry, names.eviction, names)};
+          choose<EvictionPolicy>(registry, names.eviction, names),
+          choose<RetentionPolicy>(registry, names.retention, names)};
 }
 
 /// Keeps all that the engine reports.
