@@ -34,17 +34,20 @@ std::span<const BeamSearch::Child> BeamSearch::advance(SequenceGroup& group,
     ranked_.push_back({parent, candidate.token, candidate.logprob,
                        group.live[parent].score + static_cast<double>(candidate.logprob)});
   }
-  std::sort(ranked_.begin(), ranked_.end(), [](const Child& a, const Child& b) {
-    if (a.score != b.score) {
-      return a.score > b.score;
-    }
-    return a.parent != b.parent ? a.parent < b.parent : a.token < b.token;
-  });
-  ranked_.resize(std::min(ranked_.size(), 2 * width));
+  const std::size_t best = std::min(ranked_.size(), 2 * width);
+  std::partial_sort(ranked_.begin(), ranked_.begin() + static_cast<std::ptrdiff_t>(best), ranked_.end(),
+                    [](const Child& a, const Child& b) {
+                      if (a.score != b.score) {
+                        return a.score > b.score;
+                      }
+                      return a.parent != b.parent ? a.parent < b.parent : a.token < b.token;
+                    });
+  ranked_.resize(best);
 
   const auto length = static_cast<std::int64_t>(group.live.front().output.size()) + 1;
-  const double length_factor =
-      std::pow(static_cast<double>(length), static_cast<double>(request.sampling.length_penalty));
+  const auto length_factor = [&] {
+    return std::pow(static_cast<double>(length), static_cast<double>(request.sampling.length_penalty));
+  };
   const bool last = length == request.max_output.value();
   const auto ends = [&](const Child& child) {
     return last || (!request.forced_output && child.token == request.sampling.eos);
@@ -57,11 +60,11 @@ std::span<const BeamSearch::Child> BeamSearch::advance(SequenceGroup& group,
         next_.push_back(child);
       }
     } else if (rank < width) {  // a hypothesis that ends below the best `width` is dropped for good
-      complete(group, child, length_factor);
+      complete(group, child, length_factor());
     }
   }
   const bool settled = group.done.size() == width && !next_.empty() &&
-                       next_.front().score / length_factor <= group.done.back().score;
+                       next_.front().score / length_factor() <= group.done.back().score;
   if (settled) {
     next_.clear();
   }

@@ -81,6 +81,7 @@ struct StepBatch {
 
   std::vector<SampleRow> samples;
   std::int32_t candidates = 0;  ///< wanted by all samples
+  std::int32_t requests = 0;    ///< whose next tokens they are
 };
 
 /// A candidate for the next token; logprob in natural log, of the raw logits.

@@ -233,8 +233,6 @@ inline void Engine::commit_samples(SequenceGroup& group, std::span<const TokenCa
   for (std::size_t sample = group.live.size(); sample < candidates.size(); ++sample) {
     carry_out(DecisionKind::fork, group, 0, "parallel samples start from one prompt");
     group.live.back().sample = static_cast<std::int32_t>(sample);
-    group.live.back().output.reserve(static_cast<std::size_t>(group.request.max_output.value()));
-    group.live.back().logprobs.reserve(static_cast<std::size_t>(group.request.max_output.value()));
   }
   const Request& request = group.request;
   for (std::size_t i = candidates.size();

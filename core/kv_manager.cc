@@ -386,7 +386,18 @@ void KvManager::move(SequenceGroup& group, BlockPool& from, BlockPool& to, std::
 }
 
 void KvManager::fork(SequenceGroup& group, std::size_t parent, StepBatch& batch) {
-  group.live.push_back(group.live[parent]);
+  Sequence child;
+  for (Sequence& other : group.live) {
+    if (other.blocks.empty()) {  // a beam that has just ended: its memory serves again
+      child = std::move(other);
+      break;
+    }
+  }
+  const auto longest = static_cast<std::size_t>(group.request.max_output.value());
+  child.output.reserve(longest);
+  child.logprobs.reserve(longest);
+  child = group.live[parent];
+  group.live.push_back(std::move(child));
   if (runs_) {
     fork_into_run(group, parent, batch);
     return;

@@ -12,6 +12,7 @@ void clear(StepBatch& batch) {
   batch.tokens.clear();
   batch.samples.clear();
   batch.candidates = 0;
+  batch.requests = 0;
 }
 
 }  // namespace pagelab

@@ -25,6 +25,7 @@ inline void append(StepBatch& batch, const SequenceGroup& group, const Sequence&
 /// Asks for the next tokens of the group whose sequences are the last ones appended, all of them in order.
 inline void append_samples(StepBatch& batch, const SequenceGroup& group) {
   const Sampling& sampling = group.request.sampling;
+  ++batch.requests;
   const Chunk* chunk = batch.chunks.data() + batch.chunks.size() - group.live.size();
   for (const Sequence& sequence : group.live) {
     SampleRow& row = emplace(batch.samples);

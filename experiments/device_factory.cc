@@ -273,6 +273,7 @@ BuiltDevice make_sim(const ModelChoice& model, const DeviceChoice& device, std::
                             .dtype = simulated_dtype(model),
                             .kv_dtype = device.kv_dtype,
                             .host = sim.host,
+                            .swap_overlaps = sim.swap_overlaps,
                             .padded = sim.padded};
   MemoryOptions memory = sim.memory;
   memory.memory_gib = description.memory_gib;

@@ -62,8 +62,12 @@ std::vector<ParameterSpec> sim_parameters() {
       gib("swap_space_gib", 20.0, "host memory per device for swapped blocks"),
       host_cost("host_step_s", "that the software on the host adds to each step"),
       host_cost("host_sequence_s", "for each sequence in the step"),
+      host_cost("host_request_s", "for each request whose next tokens are drawn, however many it draws"),
       host_cost("host_prefill_token_s", "for each token of a prefill"),
-      host_cost("host_worker_s", "for each device beyond the first"),
+      host_cost("host_parallel_s", "to each step on more than one device"),
+      {.name = "swap_overlaps",
+       .default_value = false,
+       .help = "the bytes of swapped blocks move beside the forward pass, layer by layer"},
       {.name = "padded",
        .default_value = false,
        .help = "every chunk of a step is computed as if it were the longest, after the longest context"}};
@@ -80,8 +84,10 @@ SimChoice sim_choice(const Parameters& p) {
                      .gpus = static_cast<std::int32_t>(p.integer("gpus"))},
           .host = {.step_s = p.real("host_step_s"),
                    .sequence_s = p.real("host_sequence_s"),
+                   .request_s = p.real("host_request_s"),
                    .prefill_token_s = p.real("host_prefill_token_s"),
-                   .worker_s = p.real("host_worker_s")},
+                   .parallel_s = p.real("host_parallel_s")},
+          .swap_overlaps = p.flag("swap_overlaps"),
           .padded = p.flag("padded")};
 }
 

@@ -18,6 +18,7 @@ struct SimChoice {
   /// are not known here.
   MemoryOptions memory{};
   HostCost host{};
+  bool swap_overlaps = false;
   bool padded = false;
 };
 

@@ -72,7 +72,7 @@ void CostModel::find_all_reduce() {
         options_.gpus, known.gpus.empty() ? "none" : fmt::format("{}", fmt::join(known.gpus, ", "))));
   }
   const auto i = static_cast<std::size_t>(found - known.gpus.begin());
-  message_latency_s_ = known.latency_s[i];
+  message_latency_s_ = known.latency_s[i] + known.served_s[i];
   message_byte_s_ = 1 / known.bandwidth[i];
 }
 
@@ -141,8 +141,12 @@ double CostModel::all_reduce_s(double message_bytes) const {
          message_bytes * message_byte_s_ / device_.all_reduce.efficiency.at(message_bytes);
 }
 
+double CostModel::transfer_s(const DeviceDescription::Swap& link, std::int64_t blocks) const {
+  return static_cast<double>(blocks) * block_bytes_ / link.bandwidth;
+}
+
 double CostModel::swap_s(const DeviceDescription::Swap& link, std::int64_t blocks) const {
-  return static_cast<double>(blocks) * (2 * layers_ * link.copy_s + block_bytes_ / link.bandwidth);
+  return static_cast<double>(blocks) * 2 * layers_ * link.copy_s + transfer_s(link, blocks);
 }
 
 double CostModel::swap_out_s(std::int64_t blocks) const {
@@ -246,11 +250,34 @@ void CostModel::add_weighing(const StepBatch& batch, OpCosts& out) const {
   add_attention(work, 0.5, out);
 }
 
+double CostModel::share_not_hidden(double transfer_s, double forward_s) const {
+  if (!options_.swap_overlaps || transfer_s == 0) {
+    return 1;
+  }
+  const double both = std::max(transfer_s + forward_s / layers_, transfer_s / layers_ + forward_s);
+  return (both - forward_s) / transfer_s;
+}
+
+void CostModel::swaps(const StepBatch& batch, OpCosts& out) const {
+  const auto out_blocks = static_cast<std::int64_t>(batch.swap_out.size());
+  const auto in_blocks = static_cast<std::int64_t>(batch.swap_in.size());
+  const double out_s = transfer_s(device_.swap_out, out_blocks);
+  const double in_s = transfer_s(device_.swap_in, in_blocks);
+  const double share = share_not_hidden(out_s + in_s, out.total().value());
+  out[StepCostKind::swap_out] = swap_out_s(out_blocks) - (1 - share) * out_s;
+  out[StepCostKind::swap_in] = swap_in_s(in_blocks) - (1 - share) * in_s;
+}
+
 OpCosts CostModel::step(const StepBatch& batch) const {
   OpCosts out;
   const Work work = options_.padded ? padded_work_of(batch) : work_of(batch);
-  out[StepCostKind::swap_out] = swap_out_s(static_cast<std::int64_t>(batch.swap_out.size()));
-  out[StepCostKind::swap_in] = swap_in_s(static_cast<std::int64_t>(batch.swap_in.size()));
+  if (work.tokens > 0) {
+    forward(work, static_cast<std::int64_t>(batch.samples.size()), out);
+  }
+  if (!batch.weighed.empty()) {
+    add_weighing(batch, out);
+  }
+  swaps(batch, out);
   if (!batch.copies.empty()) {
     out[StepCostKind::block_copy] =
         device_.elementwise.launch_s +
@@ -262,16 +289,11 @@ OpCosts CostModel::step(const StepBatch& batch) const {
         device_.elementwise.launch_s +
         2 * token_bytes * static_cast<double>(batch.moves.size()) / device_.elementwise.bandwidth;
   }
-  if (work.tokens > 0) {
-    forward(work, static_cast<std::int64_t>(batch.samples.size()), out);
-  }
-  if (!batch.weighed.empty()) {
-    add_weighing(batch, out);
-  }
   out[StepCostKind::step] = device_.step.fixed_s + device_.step.token_s * static_cast<double>(work.tokens);
   const HostCost& host = options_.host;
-  out[StepCostKind::host] = host.step_s + host.worker_s * (options_.gpus - 1) +
+  out[StepCostKind::host] = host.step_s + (options_.gpus > 1 ? host.parallel_s : 0) +
                             host.sequence_s * static_cast<double>(work.sequences) +
+                            host.request_s * batch.requests +
                             host.prefill_token_s * static_cast<double>(work.tokens - work.decodes);
   return out;
 }

@@ -3,9 +3,12 @@
 // block and slot traffic and the host's share. It runs nothing and keeps nothing of a step.
 //
 // Swap out, swap in, copies and the forward pass follow one another, and so does the host's work: nothing
-// overlaps. A chunk of one token counts as a decode, whether its successor is drawn or not; the head runs
-// over the sampled rows only. Under tensor parallelism the devices do the same at the same time, each with
-// its shard, and wait for each other in two all-reduces per layer and one gather of the logits.
+// overlaps. Where the serving software swaps on a stream of its own (swap_overlaps), a layer waits for its
+// own blocks only: of L layers, those of the slower of transfer and forward pass run one after the other, and
+// one of the faster; the copies' fixed cost is the host's and stays. A chunk of one token counts as a decode,
+// whether its successor is drawn or not; the head runs over the sampled rows only. Under tensor parallelism
+// the devices do the same at the same time, each with its shard, and wait for each other in two all-reduces
+// per layer and one gather of the logits.
 #pragma once
 
 #include <array>
@@ -24,8 +27,9 @@ namespace pagelab {
 struct HostCost {
   double step_s = 0;
   double sequence_s = 0;       ///< per sequence in the step
+  double request_s = 0;        ///< per request whose next tokens are drawn, however many
   double prefill_token_s = 0;  ///< per token of prefill chunks
-  double worker_s = 0;         ///< per device beyond the first
+  double parallel_s = 0;       ///< per step on more than one device
 };
 
 struct CostOptions {
@@ -34,6 +38,7 @@ struct CostOptions {
   kernels::DType dtype = kernels::DType::f16;  ///< of weights and activations
   kernels::DType kv_dtype = kernels::DType::f16;
   HostCost host{};
+  bool swap_overlaps = false;  ///< the bytes of swapped blocks move beside the forward pass, layer by layer
   bool padded = false;  ///< every chunk is computed as if it had the most tokens and the longest context
 };
 
@@ -108,7 +113,11 @@ class CostModel {
   Product product(std::int64_t n, std::int64_t k) const;
   double time(const Product& product, double rows, double peak_flops) const;
   double peak_flops(std::int64_t rows) const;
+  double transfer_s(const DeviceDescription::Swap& link, std::int64_t blocks) const;
   double swap_s(const DeviceDescription::Swap& link, std::int64_t blocks) const;
+  double share_not_hidden(double transfer_s, double forward_s) const;
+  /// The swaps of a step whose forward pass is in `out`.
+  void swaps(const StepBatch& batch, OpCosts& out) const;
   void find_all_reduce();
   void count_elementwise(const ModelShape& shape);
   Work work_of(const StepBatch& batch) const;

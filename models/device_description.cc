@@ -132,10 +132,11 @@ Section all_reduce_section(DeviceDescription::AllReduce& d) {
   return {"all_reduce",
           {list("gpus", d.gpus, "devices", "the degrees of tensor parallelism that are known"),
            costs("latency_s", d.latency_s, "of a message of no length"),
+           costs("served_s", d.served_s, "longer between the layers of a model than alone"),
            list("bandwidth", d.bandwidth, "bytes/s", "message bytes over the rest of its time"),
            list("message_bytes", d.efficiency.x, "bytes", "of a message"),
            list("efficiency", d.efficiency.y, "", "share of bandwidth reached with so many bytes")},
-          {{"gpus", "latency_s", "bandwidth"}, {"message_bytes", "efficiency"}},
+          {{"gpus", "latency_s", "served_s", "bandwidth"}, {"message_bytes", "efficiency"}},
           true};
 }
 

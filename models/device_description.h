@@ -76,11 +76,12 @@ struct DeviceDescription {
     double bandwidth = 0;
   } sampling;
 
-  /// latency_s + message bytes / (bandwidth * efficiency(message bytes)), by the number of devices; only the
-  /// degrees listed are known.
+  /// latency_s + served_s + message bytes / (bandwidth * efficiency(message bytes)), by the number of
+  /// devices; only the degrees listed are known.
   struct AllReduce {
     RealList gpus;
     RealList latency_s;
+    RealList served_s;  ///< what one takes longer between a model's layers than in a loop of nothing else
     RealList bandwidth;
     Curve efficiency;
   } all_reduce;

@@ -55,5 +55,10 @@ def all_reduce(d, gpus, message_bytes):
     return latency + message_bytes / (bandwidth * curve(d["message_bytes"], d["efficiency"], message_bytes))
 
 
+def served_all_reduce(d, gpus, message_bytes):
+    """One between the layers of a model."""
+    return numpy.asarray(d["served_s"])[numpy.searchsorted(d["gpus"], gpus)] + all_reduce(d, gpus, message_bytes)
+
+
 def swap(d, copies, moved):
     return copies * d["copy_s"] + moved / d["bandwidth"]

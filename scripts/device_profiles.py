@@ -117,3 +117,17 @@ def softmax(profiles):
     with open(profiles / "llmcompass" / "softmax_A100.csv", encoding="utf-8") as lines:
         for rows, columns, speed in csv.reader(lines):
             yield int(rows), int(columns), int(rows) * int(columns) / (float(speed) * 1e9)
+
+
+def faster_transformer(profiles, gpus, decode_s, prefill_s):
+    """Whole requests of GPT-20B in batches to 32: seconds measured; predicted by decode_s(batch, context) and prefill_s(batch,
+    prompt), a prefill and a step per further token; and the number of steps."""
+    measured, predicted, steps = [], [], []
+    for row in table(profiles / "published_tables" / "fastertransformer_gpt_a100_80gb.csv"):
+        batch, prompt, output = (int(row[key]) for key in ("batch", "input_len", "output_len"))
+        if (row["model"], row["tp"], row["pp"]) != ("GPT-20B", str(gpus), "1") or row["latency_ms"] == "OOM" or batch > 32:
+            continue
+        measured.append(float(row["latency_ms"]) * 1e-3)
+        predicted.append(prefill_s(batch, prompt) + sum(decode_s(batch, prompt + i) for i in range(1, output)))
+        steps.append(output)
+    return measured, predicted, steps

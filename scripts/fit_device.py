@@ -19,6 +19,7 @@ import numpy
 import device_formulas as formulas
 import device_profiles as profiles
 import markdown_section
+import step_formulas
 
 # Data sheets: FLOP/s of dense f16 tensor cores, bytes/s of memory.
 PEAKS = {"a100-80gb": (312e12, 2.039e12), "a100-40gb": (312e12, 1.555e12), "h100-80gb": (989e12, 3.35e12)}
@@ -294,6 +295,26 @@ def fit_a100(folder, figures, errors):
     return description
 
 
+def fit_served(description, folder, errors):
+    """What an all-reduce takes longer between the layers of a model than in NCCL's benchmark: the rest of a step of
+    FasterTransformer's GPT-20B, which has two a layer and one behind them. On one device nothing is left of its steps."""
+    table = description["all_reduce"]
+    table["served_s"] = [0.0] * len(table["gpus"])
+    count = 2 * step_formulas.SHAPES["GPT-20B"].layers + 1
+    served = []
+    for gpus in map(int, table["gpus"]):
+        measured, predicted, steps = map(numpy.array, profiles.faster_transformer(
+            folder, gpus, lambda *step: step_formulas.decode_s(description, "GPT-20B", gpus, *step),
+            lambda *step: step_formulas.prefill_s(description, "GPT-20B", gpus, *step)))
+        calls = steps * count
+        share = calls / measured
+        served.append(float(share @ (1 - predicted / measured) / (share @ share)))
+        errors.add("a100-80gb", f"{gpus} GPUs' all-reduces as NCCL's", "FasterTransformer, GPT-20B", predicted, measured)
+        errors.add("a100-80gb", f"{gpus} GPUs' all-reduces, served", "FasterTransformer, GPT-20B, all rows fitted",
+                   predicted + calls * served[-1], measured)
+    table["served_s"] = served
+
+
 def scaled(description, ratio, parts):
     """A copy whose memory is `ratio` times as fast in `parts`."""
     result = copy.deepcopy(description)
@@ -307,6 +328,7 @@ MEMORY_BOUND = ["gemm", "prefill_attention", "decode_attention", "elementwise", 
 
 def fit_all(folder, figures, errors):
     a100 = fit_a100(folder, figures, errors)
+    fit_served(a100, folder, errors)
     small = scaled(a100, PEAKS["a100-40gb"][1] / PEAKS["a100-80gb"][1], MEMORY_BOUND)
     small["decode_attention"] = fit_paper_kernel(small["decode_attention"], figures["fig18a_kernel_us"], errors)
     name, peaks = "h100-80gb", PEAKS["h100-80gb"]
@@ -315,6 +337,7 @@ def fit_all(folder, figures, errors):
              "prefill_attention": fit_prefill(name, peaks, profiles.prefill_attention(folder, "h100"), errors),
              "decode_attention": fit_decode(name, peaks, profiles.decode_attention(folder, "h100"), errors),
              "all_reduce": fit_all_reduce(name, profiles.all_reduce(folder, "h100"), errors)}
+    h100["all_reduce"]["served_s"] = a100["all_reduce"]["served_s"]  # not measured
     return {"a100-40gb": small, "a100-80gb": a100, "h100-80gb": h100}
 
 

@@ -16,44 +16,12 @@ import tomllib
 
 import numpy
 
-import device_formulas as formulas
 import device_profiles as profiles
 import markdown_section
-
-# (layers, hidden, heads, vocabulary), feed-forward of 4 x hidden, f16.
-SHAPES = {"opt-13b": (40, 5120, 40, 50272), "GPT-20B": (44, 6144, 48, 51200)}
+from step_formulas import decode_s, prefill_s
 
 # Of a vLLM, by number of requests and requests/s.
 RUNS = ["vllm-100-1", "vllm-100-2", "vllm-200-2", "vllm-300-3", "vllm-400-4"]
-
-
-def forward(d, model, gpus, tokens, rows, attention):
-    """Seconds of a forward pass over `tokens` tokens, as CostModel::forward has it for OPT."""
-    layers, hidden, heads, vocabulary = SHAPES[model]
-    shard = hidden / gpus
-    products = [(3 * shard, hidden), (hidden, shard), (4 * shard, hidden), (hidden, 4 * shard)]
-    linear = sum(formulas.gemm(d["gemm"], tokens, n, k) for n, k in products)
-    # Two norms, two residuals, the activation and the write of K and V; beside the layers two for the embedding.
-    moved = 2 * tokens * (2 * 2 * hidden + 2 * 3 * hidden + 2 * 4 * shard + 4 * shard)
-    simple = 6 * d["elementwise"]["launch_s"] + moved / d["elementwise"]["bandwidth"]
-    total = layers * (linear + simple + attention) + 2 * formulas.elementwise(d["elementwise"], 5 * tokens * hidden)
-    if gpus > 1:
-        total += 2 * layers * formulas.all_reduce(d["all_reduce"], gpus, 2 * tokens * hidden)
-        total += formulas.all_reduce(d["all_reduce"], gpus, 2 * rows * vocabulary)
-    return (total + formulas.elementwise(d["elementwise"], 4 * rows * hidden) +
-            formulas.gemm(d["gemm"], rows, vocabulary / gpus, hidden) + formulas.sampling(d["sampling"], rows, vocabulary))
-
-
-def decode_s(d, model, gpus, sequences, context):
-    heads = SHAPES[model][2] // gpus
-    attention = formulas.decode_attention(d["decode_attention"], sequences, context, heads, heads)
-    return forward(d, model, gpus, sequences, sequences, attention)
-
-
-def prefill_s(d, model, gpus, prompts, tokens):
-    heads = SHAPES[model][2] // gpus
-    attention = formulas.prefill_attention(d["prefill_attention"], prompts, tokens, 0, heads, heads)
-    return forward(d, model, gpus, prompts * tokens, prompts, attention)
 
 
 def least_squares(features, extra, measured):
@@ -75,35 +43,42 @@ def percent(predicted, measured):
     return f"{numpy.median(error):.1f} / {error.max():.1f}"
 
 
-def figure1(device, figures, context):
-    """OPT-13B decoding on an A100-40GB by batch, each sequence at `context` tokens, which the paper does not state."""
+def figure1(device, figures, context, sequence):
+    """OPT-13B decoding on an A100-40GB by batch, each sequence at `context` tokens, which the paper does not state. A request is
+    one sequence here; of its cost, `sequence` seconds are taken to be the sequence's."""
     published = figures["fig1_throughput_tok_s"]
     batches = published["batch"][1:]
     measured = [batch / speed for batch, speed in zip(batches, published["tok_s"][1:])]
     predicted = [decode_s(device, "opt-13b", 1, batch, context) for batch in batches]
     features = [(1, batch) for batch in batches]
-    step, sequence = least_squares(features, numpy.subtract(measured, predicted), measured)
-    fitted = [device_s + step + sequence * batch for device_s, batch in zip(predicted, batches)]
-    return (f"| SOSP'23 vLLM and Orca | Figure 1, {len(batches)} points at {context} tokens | {1e3 * step:.2f} | {1e3 * sequence:.3f} | | | "
-            f"{percent(predicted, measured)} | {percent(fitted, measured)} |")
+    step, request = least_squares(features, numpy.subtract(measured, predicted), measured)
+    fitted = [device_s + step + request * batch for device_s, batch in zip(predicted, batches)]
+    sequence = min(sequence, request)
+    return (f"| SOSP'23 vLLM and Orca | Figure 1, {len(batches)} points at {context} tokens | {1e3 * step:.2f} | "
+            f"{1e3 * (request - sequence):.3f} | {1e3 * sequence:.3f} | | | {percent(predicted, measured)} | "
+            f"{percent(fitted, measured)} |")
 
 
 def faster_transformer(device, folder):
-    """GPT-20B on one to eight A100-80GB, whole requests: prefill, then a step per further token."""
+    """GPT-20B on one to eight A100-80GB, whole requests: prefill, then a step per further token. What a step takes beyond the
+    device is taken to be the host's; on several devices there is nothing left of it, since their all-reduces were fitted on
+    these rows (scripts/fit_device.py)."""
     for gpus in (1, 2, 4, 8):
-        measured, predicted, steps = [], [], []
-        for row in profiles.table(folder / "published_tables" / "fastertransformer_gpt_a100_80gb.csv"):
-            batch, prompt, output = (int(row[key]) for key in ("batch", "input_len", "output_len"))
-            if (row["model"], row["tp"], row["pp"]) != ("GPT-20B", str(gpus), "1") or row["latency_ms"] == "OOM" or batch > 32:
-                continue
-            measured.append(float(row["latency_ms"]) * 1e-3)
-            steps.append(output)
-            predicted.append(prefill_s(device, "GPT-20B", gpus, batch, prompt) +
-                             sum(decode_s(device, "GPT-20B", gpus, batch, prompt + i) for i in range(1, output)))
+        measured, predicted, steps = profiles.faster_transformer(folder, gpus, lambda *step: decode_s(device, "GPT-20B", gpus, *step),
+                                                                 lambda *step: prefill_s(device, "GPT-20B", gpus, *step))
         (step,) = least_squares([(count,) for count in steps], numpy.subtract(measured, predicted), measured)
         fitted = [device_s + step * count for device_s, count in zip(predicted, steps)]
         yield (f"| FasterTransformer, {gpus} GPU | NVIDIA's table, GPT-20B, batches to 32, {len(measured)} rows | "
-               f"{1e3 * step:.2f} | 0 | 0 | | {percent(predicted, measured)} | {percent(fitted, measured)} |")
+               f"{1e3 * step:.2f} | 0 | 0 | 0 | | {percent(predicted, measured)} | {percent(fitted, measured)} |")
+
+
+def sequence_s(folder):
+    """What a sequence costs the host of a vLLM whose sampler takes all of them at once (vidur, one GPU): the slope over the batch
+    of scheduling, input preparation, sampling and taking the outputs in."""
+    rows = [row for row in profiles.table(folder / "vidur" / "a100_cpu_overheads_legacy.csv") if row["tensor_parallel_degree"] == "1"]
+    parts = ["schedule", "prepare_inputs_e2e", "sampler_e2e", "process_model_outputs"]
+    batch = [float(row["batch_size"]) for row in rows]
+    return 1e-3 * numpy.polyfit(batch, [sum(float(row[f"{part}_mean"]) for part in parts) for row in rows], 1)[0], len(rows)
 
 
 def ray(folder):
@@ -114,8 +89,25 @@ def ray(folder):
     alone = statistics.median(by_degree[1])
     for gpus in sorted(set(by_degree) - {1}):
         extra = statistics.median(by_degree[gpus]) - alone
-        yield (f"| vLLM with Ray, {gpus} GPUs | vidur, median of {len(by_degree[gpus])} | | | | {extra / (gpus - 1):.2f} | "
-               f"{extra:.2f} ms a step beyond one GPU's {alone:.2f} | |")
+        yield (f"| vLLM with Ray, {gpus} GPUs | vidur, median of {len(by_degree[gpus])} | | | | | {extra:.2f} | "
+               f"beyond one GPU's {alone:.2f} | |")
+
+
+def splitwise(device, folder):
+    """A vLLM of 2023 on two to eight A100-80GB, decode steps of batches to 32: what is left of a step beyond the device."""
+    for model, gpus in (("llama2-70b", 2), ("llama2-70b", 4), ("llama2-70b", 8), ("bloom-176b", 8)):
+        measured, predicted, features = [], [], []
+        for row in profiles.table(folder / "splitwise" / "perf_model_a100.csv"):
+            batch, prompt, output = (int(row[key]) for key in ("batch_size", "prompt_size", "token_size"))
+            if (row["model"], row["tensor_parallel"]) == (model, str(gpus)) and batch <= 32:
+                measured.append(1e-3 * float(row["token_time"]))
+                predicted.append(decode_s(device, model, gpus, batch, prompt + output / 2))
+                features.append((1, batch))
+        found = least_squares(features, numpy.subtract(measured, predicted), measured)
+        step, request = 1e3 * found
+        fitted = numpy.array(predicted) + numpy.array(features) @ found
+        yield (f"| vLLM with Ray, {gpus} GPUs | splitwise, {model}, {len(measured)} rows | {step:.2f} | {request:.3f} | | | in the step | "
+               f"{percent(predicted, measured)} | {percent(fitted, measured)} |")
 
 
 def distserve(device, folder, name):
@@ -138,7 +130,7 @@ def distserve(device, folder, name):
     found = least_squares(features, numpy.subtract(measured, predicted), measured)
     fitted = numpy.array(predicted) + numpy.array(features) @ found
     step, sequence, token = 1e3 * found
-    return (f"| vLLM of the DistServe runs | `{name}` | {step:.2f} | {sequence:.3f} | {token:.4f} | | "
+    return (f"| vLLM of the DistServe runs | `{name}` | {step:.2f} | | {sequence:.3f} | {token:.4f} | | "
             f"{percent(predicted, measured)} | {percent(fitted, measured)} |")
 
 
@@ -175,20 +167,23 @@ def serving_loop(device, folder, names):
 
 
 def table(devices, folder, figures):
-    yield ("| software | measured by | host_step, ms | host_sequence, ms | host_prefill_token, ms | host_worker, ms | "
-           "error of the device alone, median / worst % | with the host, % |")
-    yield "|---|---|--:|--:|--:|--:|---|---|"
+    yield ("| software | measured by | host_step, ms | host_request, ms | host_sequence, ms | host_prefill_token, ms | "
+           "host_parallel, ms | error of the device alone, median / worst % | with the host, % |")
+    yield "|---|---|--:|--:|--:|--:|--:|---|---|"
+    sequence, rows = sequence_s(folder)
     for context in (414, 64):
-        yield figure1(devices["a100-40gb"], figures, context)
+        yield figure1(devices["a100-40gb"], figures, context, sequence)
+    yield f"| vLLM, sampler over all sequences at once | vidur, {rows} rows on one GPU | | | {1e3 * sequence:.3f} | | | | |"
     yield from faster_transformer(devices["a100-80gb"], folder)
     yield from ray(folder)
+    yield from splitwise(devices["a100-80gb"], folder)
     for name in ("profiler-a100-80g.vllm.json", "profiler-a100-80g.vllm.full.json"):
         yield distserve(devices["a100-80gb"], folder, name)
     for names in [[name] for name in RUNS] + [RUNS]:
         found, alone, together = serving_loop(devices["a100-80gb"], folder, names)
         step, sequence, token = 1e3 * found
         label = f"run `{names[0]}`" if len(names) == 1 else "all five runs"
-        yield f"| the same behind its server | {label} | {step:.2f} | {sequence:.3f} | {token:.4f} | | {alone} | {together} |"
+        yield f"| the same behind its server | {label} | {step:.2f} | | {sequence:.3f} | {token:.4f} | | {alone} | {together} |"
 
 
 def main():

@@ -37,8 +37,11 @@ ParameterSpec set_key() {
 }
 
 std::vector<ParameterSpec> source_specs() {
-  return {text_key("experiment", "the experiment, from the paper's folder"),
-          text_key("fallback", "instead of it where its trace is not there"), set_key()};
+  return {{.name = "experiment",
+           .default_value = TextList(),
+           .help = "files of the paper's folder, each laid over those before it"},
+          text_key("fallback", "instead of the file whose trace is not there"),
+          set_key()};
 }
 
 std::vector<ParameterSpec> with_source(std::vector<ParameterSpec> specs) {
@@ -53,7 +56,11 @@ fs::path in_paper(const fs::path& paper, const std::string& file) {
 }
 
 RunSource source_of(const Parameters& p, const fs::path& paper) {
-  return {in_paper(paper, p.text("experiment")), in_paper(paper, p.text("fallback")), p.texts("set")};
+  RunSource source{.experiment = {}, .fallback = in_paper(paper, p.text("fallback")), .set = p.texts("set")};
+  for (const std::string& file : p.texts("experiment")) {
+    source.experiment.push_back(in_paper(paper, file));
+  }
+  return source;
 }
 
 /// Names that become folders and cells of CSV files.

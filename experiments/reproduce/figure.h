@@ -25,8 +25,8 @@ struct FigureAxis {
 /// Which experiment a run is made of, and values in place of the files'. What a part of a figure leaves empty
 /// is that of the part above it; the texts of `set` add up.
 struct RunSource {
-  std::filesystem::path experiment;
-  std::filesystem::path fallback;  ///< instead of it where the trace that it names is not there
+  std::vector<std::filesystem::path> experiment;  ///< files, each laid over those before it
+  std::filesystem::path fallback;  ///< instead of the file that names a trace which is not there
   TextList set;                    ///< "key=value"
 };
 

@@ -13,9 +13,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The trace that an experiment reads its lengths from; empty if it reads none.
-fs::path trace_of(const fs::path& experiment) {
-  const ConfigTable lengths = read_config(experiment).section("workload").section("lengths");
+/// The trace that an experiment of these files reads its lengths from; empty if it reads none.
+fs::path trace_of(std::span<const fs::path> files) {
+  const ConfigTable lengths = read_config(files).section("workload").section("lengths");
   return lengths.text({.name = "file", .default_value = "", .path = true});
 }
 
@@ -32,7 +32,7 @@ void note_once(std::vector<std::string>& notes, std::string note) {
 
 }  // namespace
 
-fs::path usable_experiment(const RunSource& source, std::string& note) {
+std::vector<fs::path> usable_experiment(const RunSource& source, std::string& note) {
   if (source.experiment.empty()) {
     throw InputError("key 'experiment' is missing");
   }
@@ -40,13 +40,17 @@ fs::path usable_experiment(const RunSource& source, std::string& note) {
   if (trace.empty() || fs::exists(trace)) {
     return source.experiment;
   }
+  std::vector<fs::path> files = source.experiment;
+  fs::path& names_it = *std::ranges::find_if(
+      files, [&](const fs::path& file) { return trace_of(std::span(&file, 1)) == trace; });
   if (source.fallback.empty()) {
     throw InputError(fmt::format("{} needs the trace {}, which is not there, and the figure has no fallback",
-                                 source.experiment.string(), trace.string()));
+                                 names_it.string(), trace.string()));
   }
-  note = fmt::format("The trace {} is not there: {} was run instead of {}.", trace.filename().string(),
-                     source.fallback.filename().string(), source.experiment.filename().string());
-  return source.fallback;
+  note = fmt::format("The trace {} is not there: {} was used instead of {}.", trace.filename().string(),
+                     source.fallback.filename().string(), names_it.filename().string());
+  names_it = source.fallback;
+  return files;
 }
 
 RunSource joined(const RunSource& base, const RunSource& over) {
@@ -111,7 +115,8 @@ std::size_t FigureRuns::plan_seeds(const FigureSeries& series, const RunSource& 
                                    const std::string& x_name, const PolicyRegistry& registry,
                                    const fs::path& folder) {
   std::string note;
-  const std::vector<fs::path> layers = {usable_experiment(source, note), series.system};
+  std::vector<fs::path> layers = usable_experiment(source, note);
+  layers.push_back(series.system);
   note_once(notes_, std::move(note));
   const std::size_t first = runs_.size();
   for (std::int64_t seed = 1; seed <= seeds_; ++seed) {

@@ -56,9 +56,9 @@ class FigureRuns {
   std::vector<std::string> notes_;
 };
 
-/// The experiment of a source: its own file, or the fallback where the trace that the file names is not
-/// there; then `note` says so, else it stays empty. Throws InputError if neither can be used.
-std::filesystem::path usable_experiment(const RunSource& source, std::string& note);
+/// The files of a source's experiment. Where the trace that one of them names is not there, the fallback is
+/// in that file's place, and `note` says so; else it stays empty. Throws InputError if neither can be used.
+std::vector<std::filesystem::path> usable_experiment(const RunSource& source, std::string& note);
 
 /// `over` laid over `base`.
 RunSource joined(const RunSource& base, const RunSource& over);

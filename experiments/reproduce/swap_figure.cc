@@ -38,6 +38,7 @@ class SwapProbe {
     batch.tokens.assign(static_cast<std::size_t>(count), 0);
     batch.samples.push_back({.row = count - 1});
     batch.candidates = 1;
+    batch.requests = 1;
     return milliseconds(batch);
   }
   double swap_ms(bool out, bool in) {

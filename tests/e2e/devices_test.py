@@ -33,12 +33,12 @@ forced_output = true
 PREDICTION = f"""
 import json, sys, tomllib
 sys.path.insert(0, "{SOURCE}/scripts")
-import fit_host
-fit_host.SHAPES |= {{"opt-66b": (64, 9216, 72, 50272)}}
+import step_formulas as steps
+steps.SHAPES |= {{"opt-66b": (64, 9216, 72, 50272)}}
 device, shape, gpus, batch, prompt, output = json.loads(sys.argv[1])
 d = tomllib.load(open(f"{SOURCE}/experiments/devices/{{device}}.toml", "rb"))
-seconds = [fit_host.prefill_s(d, shape, gpus, batch, prompt)]
-seconds += [fit_host.decode_s(d, shape, gpus, batch, prompt + i) for i in range(1, output)]
+seconds = [steps.prefill_s(d, shape, gpus, batch, prompt)]
+seconds += [steps.decode_s(d, shape, gpus, batch, prompt + i) for i in range(1, output)]
 print(json.dumps([float(s) for s in seconds]))
 """
 

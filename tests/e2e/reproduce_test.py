@@ -42,7 +42,7 @@ published = "published/1a.csv"
 [sweep]
 x = "workload.arrivals.rate_per_s"
 y = "latency_s.mean"
-experiment = "base.toml"
+experiment = ["base.toml"]
 [points]
 narrow = [10, 100]
 wide = [10, 100, 200.5]
@@ -72,7 +72,7 @@ measured = "simulated"
 y_label = "share (%)"
 x_scale = "category"
 [sweep]
-experiment = "base.toml"
+experiment = ["base.toml"]
 y_factor = 100.0
 [[sweep.category]]
 x = "token"
@@ -90,7 +90,7 @@ measured = "simulated"
 kind = "swap"
 y_label = "time (ms)"
 [swap]
-experiment = "base.toml"
+experiment = ["base.toml"]
 tokens = 64
 block_sizes = [4, 16, 64]
 [[claim]]

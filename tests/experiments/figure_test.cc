@@ -22,7 +22,7 @@ y_label = "latency"
 [sweep]
 x = "workload.arrivals.rate_per_s"
 y = "normalized_latency_s_per_token.mean"
-experiment = "base/one.toml"
+experiment = ["base/one.toml"]
 [points]
 vllm = [1, 2.5]
 orca-swap = [1]
@@ -74,7 +74,7 @@ TEST_F(FigureTest, ReadsASweep) {
   EXPECT_EQ(figure.title, "Latency by rate");
   EXPECT_EQ(figure.kind, "sweep");
   EXPECT_EQ(figure.sweep.x_key, "workload.arrivals.rate_per_s");
-  EXPECT_EQ(figure.sweep.source.experiment, folder.path() / "base/one.toml");
+  EXPECT_THAT(figure.sweep.source.experiment, ElementsAre(folder.path() / "base/one.toml"));
   ASSERT_EQ(figure.series.size(), 2u);
   EXPECT_EQ(figure.series[0].label, "vLLM");
   EXPECT_THAT(texts(figure.series[0].points), ElementsAre("1", "2.5"));
@@ -100,7 +100,7 @@ x_scale = "category"
 [sweep]
 y = "memory_shares.over_time.token"
 y_factor = 100.0
-experiment = "base/one.toml"
+experiment = ["base/one.toml"]
 [[sweep.category]]
 x = "token"
 [[sweep.category]]
@@ -132,7 +132,7 @@ TEST_F(FigureTest, KernelAndSwapFiguresNameTheirSeriesThemselves) {
   EXPECT_EQ(kernel.series[0].name, "p_bs8");
   EXPECT_EQ(kernel.series[1].name, "c_bs8");
   const Figure swap =
-      read(head + "kind = \"swap\"\n[swap]\nexperiment = \"base/one.toml\"\nblock_sizes = [1, 16]\n");
+      read(head + "kind = \"swap\"\n[swap]\nexperiment = [\"base/one.toml\"]\nblock_sizes = [1, 16]\n");
   ASSERT_EQ(swap.series.size(), 4u);
   EXPECT_EQ(swap.series[3].name, "swap_in_out");
   EXPECT_THAT(texts(swap.series[3].points), ElementsAre("1", "16"));

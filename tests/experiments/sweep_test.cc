@@ -49,7 +49,7 @@ y_label = "y"
 [sweep]
 x = "workload.arrivals.rate_per_s"
 y = "latency_s.mean"
-experiment = "base.toml"
+experiment = ["base.toml"]
 [points]
 small = [10, 20]
 large = [20]
@@ -183,7 +183,7 @@ TEST_F(SweepTest, CategoriesThatDifferInTheirValueAloneShareARun) {
 measured = "m"
 y_label = "y"
 [sweep]
-experiment = "base.toml"
+experiment = ["base.toml"]
 y = "latency_s.mean"
 [[sweep.category]]
 x = "mean"
@@ -205,17 +205,24 @@ system = "small"
   EXPECT_EQ(curves[0].find(figure_x("more"))->ours->mean, outcomes[1].summary["latency_s"]["mean"]);
 }
 
-TEST_F(SweepTest, AFallbackIsRunWhereTheTraceIsNotThere) {
-  folder.write("traced.toml",
-               "include = [\"base.toml\"]\n[workload.lengths]\nkind = \"trace\"\nfile = \"t.csv\"\n");
-  const std::string traced = replaced(figure_text, "\"base.toml\"", "\"traced.toml\"");
+TEST_F(SweepTest, TheFilesOfAnExperimentAreLaidOverOneAnother) {
+  folder.write("fewer.toml", "[workload]\nrequests = 7\n");
+  const FigureRuns runs = plan(replaced(figure_text, "[\"base.toml\"]", "[\"base.toml\", \"fewer.toml\"]"));
+  EXPECT_EQ(runs.runs()[2].experiment.workload.requests, 7);
+}
+
+TEST_F(SweepTest, AFallbackReplacesTheFileWhoseTraceIsNotThere) {
+  folder.write("traced.toml", "[workload.lengths]\nkind = \"trace\"\nfile = \"t.csv\"\n");
+  folder.write("fixed.toml", "[workload.lengths]\nkind = \"fixed\"\n");
+  const std::string traced = replaced(figure_text, "[\"base.toml\"]", "[\"base.toml\", \"traced.toml\"]");
   EXPECT_THAT(error_of([&] { plan(traced); }),
               HasSubstr("t.csv, which is not there, and the figure has no fallback"));
-  const std::string safe = replaced(traced, "\"traced.toml\"", "\"traced.toml\"\nfallback = \"base.toml\"");
+  const std::string safe =
+      replaced(traced, "\"traced.toml\"]", "\"traced.toml\"]\nfallback = \"fixed.toml\"");
   const FigureRuns runs = plan(safe);
-  EXPECT_EQ(runs.runs()[0].experiment.workload.lengths.kind, "uniform");
+  EXPECT_EQ(runs.runs()[0].experiment.workload.lengths.kind, "fixed");
   EXPECT_THAT(runs.notes(),
-              ElementsAre("The trace t.csv is not there: base.toml was run instead of traced.toml."));
+              ElementsAre("The trace t.csv is not there: fixed.toml was used instead of traced.toml."));
   folder.write("t.csv", "input_tokens,output_tokens\n3,4\n");
   EXPECT_EQ(plan(safe).runs()[0].experiment.workload.lengths.kind, "trace");
   EXPECT_TRUE(plan(safe).notes().empty());

@@ -174,6 +174,22 @@ TEST(CostModel, DroppedTokensAreNotReadAndMovedOnesAre) {
   EXPECT_DOUBLE_EQ(model.step(batch)[StepCostKind::decode_attention], 1.5 * 2 * 32 * 101);
 }
 
+TEST(CostModel, OnAStreamOfTheirOwnSwapsWaitForTheSlowerPartLayerByLayer) {
+  DeviceDescription device = free_device();
+  device.swap_out = {.copy_s = 1, .bandwidth = 1024};  // a block: 1 s, and 4 copies
+  device.prefill_attention.launch_s = 3;               // a layer
+  const auto step_s = [&](std::size_t blocks, bool overlaps) {
+    const StepOf step{.chunks = {{0, 3}}, .swap_out = blocks};
+    return CostModel(device, tiny_shape(), {.swap_overlaps = overlaps}).step(batch_of(step)).total().value();
+  };
+  EXPECT_NEAR(step_s(4, false), 16 + 4 + 6, 1e-6);
+  EXPECT_NEAR(step_s(4, true), 16 + 2 + 6, 1e-6);  // one layer's 2 s of transfer, then both layers' 3 s
+  EXPECT_NEAR(step_s(10, true), 40 + 10 + 3,
+              1e-6);  // both layers' 5 s of transfer, then the last layer's 3 s
+  const StepOf swap{.swap_out = 4};
+  EXPECT_DOUBLE_EQ(cost(device, StepCostKind::swap_out, swap, {.swap_overlaps = true}), 16 + 4);
+}
+
 TEST(CostModel, TensorParallelismDividesTheWorkAndAddsMessages) {
   DeviceDescription device = free_device();
   device.gemm.peak_flops = 1;
@@ -197,6 +213,9 @@ TEST(CostModel, TensorParallelismDividesTheWorkAndAddsMessages) {
   device.all_reduce.efficiency = {{48, 400}, {0.5, 1}};
   EXPECT_DOUBLE_EQ(cost(device, StepCostKind::all_reduce, step, two),
                    2 * 2 * (100 + 48 / 1) + (100 + 400 / 2));
+  device.all_reduce.served_s = {1000, 0};
+  EXPECT_DOUBLE_EQ(cost(device, StepCostKind::all_reduce, step, two),
+                   2 * 2 * (1100 + 48 / 1) + (1100 + 400 / 2));
 }
 
 TEST(CostModel, NamesTheDegreesOfParallelismThatItKnows) {
@@ -217,10 +236,20 @@ TEST(CostModel, StepAndHostAddTheirShares) {
   device.step = {.fixed_s = 100, .token_s = 1};
   const StepOf step{.chunks = {{0, 3}, {0, 4}, {9, 1}}};
   EXPECT_DOUBLE_EQ(cost(device, StepCostKind::step, step), 108);
-  const HostCost host{.step_s = 1000, .sequence_s = 100, .prefill_token_s = 1, .worker_s = 1e4};
+  const HostCost host{.step_s = 1000, .sequence_s = 100, .prefill_token_s = 1, .parallel_s = 1e4};
   EXPECT_DOUBLE_EQ(cost(device, StepCostKind::host, step, {.host = host}), 1000 + 3 * 100 + 7);
   EXPECT_DOUBLE_EQ(cost(device, StepCostKind::host, step, {.gpus = 2, .host = host}),
                    1000 + 3 * 100 + 7 + 1e4);
+  EXPECT_DOUBLE_EQ(cost(device, StepCostKind::host, step, {.gpus = 4, .host = host}),
+                   1000 + 3 * 100 + 7 + 1e4);
+}
+
+TEST(CostModel, TheHostIsPaidOncePerRequestThatDrawsHoweverManySequencesItHas) {
+  const HostCost host{.sequence_s = 1, .request_s = 100};
+  const StepOf three_of_one{.chunks = {{9, 1}, {9, 1}, {9, 1}}, .rows = 3, .requests = 1};
+  const StepOf three{.chunks = {{9, 1}, {9, 1}, {9, 1}}, .rows = 3, .requests = 3};
+  EXPECT_DOUBLE_EQ(cost(free_device(), StepCostKind::host, three_of_one, {.host = host}), 3 + 100);
+  EXPECT_DOUBLE_EQ(cost(free_device(), StepCostKind::host, three, {.host = host}), 3 + 300);
 }
 
 TEST(CostModel, PaddedChunksAreAsLongAsTheLongest) {

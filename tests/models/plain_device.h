@@ -32,7 +32,11 @@ inline DeviceDescription free_device() {
                         .longest_s = {0, 0}};
   d.elementwise.bandwidth = kFree;
   d.sampling.bandwidth = kFree;
-  d.all_reduce = {.gpus = {2, 4}, .latency_s = {0, 0}, .bandwidth = {kFree, kFree}, .efficiency = flat};
+  d.all_reduce = {.gpus = {2, 4},
+                  .latency_s = {0, 0},
+                  .served_s = {0, 0},
+                  .bandwidth = {kFree, kFree},
+                  .efficiency = flat};
   d.swap_out.bandwidth = d.swap_in.bandwidth = kFree;
   return d;
 }
@@ -57,6 +61,7 @@ struct StepOf {
   std::size_t swap_out = 0;
   std::size_t swap_in = 0;
   std::size_t copies = 0;
+  std::int32_t requests = 0;  ///< that the rows are of
 };
 
 inline StepBatch batch_of(const StepOf& step) {
@@ -70,6 +75,7 @@ inline StepBatch batch_of(const StepOf& step) {
   }
   batch.samples.resize(step.rows);
   batch.candidates = static_cast<std::int32_t>(step.rows);
+  batch.requests = step.requests;
   batch.swap_out.resize(step.swap_out);
   batch.swap_in.resize(step.swap_in);
   batch.copies.resize(step.copies);
