@@ -31,6 +31,11 @@ Request random_request(std::int32_t id) {
     made.forced_output = false;
     made.sampling.eos = *rc::gen::inRange(0, 30);
   }
+  made.client = *rc::gen::inRange(0, 3);
+  made.priority = *rc::gen::inRange(-2, 3);
+  if (*rc::gen::inRange(0, 2) == 0) {
+    made.deadline = made.arrival + Seconds(*rc::gen::inRange(0, 100) * 0.01);
+  }
   return made;
 }
 
@@ -54,9 +59,28 @@ std::vector<Request> random_requests() {
   return requests;
 }
 
+/// Adds a scheduling policy whose state changes within the few tenths of a second that these runs take.
+void add_random_scheduling(PolicyNames& names) {
+  names.scheduling =
+      *rc::gen::element<std::string>("fcfs", "priority", "sjf", "srpt", "rank", "mlfq", "vtc", "lpm", "edf");
+  if (names.scheduling == "priority") {
+    names.parameters["scheduling.ageing_per_s"] = *rc::gen::element(0.0, 1.0, 100.0);
+  }
+  if (names.scheduling == "priority" || names.scheduling == "edf") {
+    names.parameters["scheduling.preemptive"] = *rc::gen::arbitrary<bool>();
+  }
+  if (names.scheduling == "mlfq") {
+    names.parameters["scheduling.quantum_s"] = *rc::gen::element(0.001, 0.02, 0.1);
+    names.parameters["scheduling.levels"] = *rc::gen::inRange<std::int64_t>(1, 5);
+    names.parameters["scheduling.starve_s"] = *rc::gen::element(0.0, 0.001, 0.1);
+  }
+}
+
 PolicyNames random_policies() {
   PolicyNames names;
-  names.batching = *rc::gen::element<std::string>("mixed", "prefill_first", "chunked", "static");
+  add_random_scheduling(names);
+  names.batching =
+      *rc::gen::element<std::string>("mixed", "prefill_first", "decode_first", "chunked", "static");
   names.preemption = *rc::gen::element<std::string>("latest", "recompute", "swap");
   names.allocation = *rc::gen::element<std::string>("paged", "paged", "paged", "buddy_max", "buddy_pow2",
                                                     "buddy_oracle", "static_max");
