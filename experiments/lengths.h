@@ -16,9 +16,12 @@ namespace pagelab {
 struct RequestShape {
   Tokens prompt{1};
   Tokens output{1};
-  std::optional<Seconds> stamp;       ///< of the trace; any origin
-  std::vector<std::uint64_t> blocks;  ///< ids of the prompt's blocks; equal ids, equal tokens; may be empty
-  Tokens block_tokens{1};             ///< that each of them covers
+  std::optional<Seconds> stamp;        ///< of the trace; any origin
+  std::optional<std::int32_t> client;  ///< of the trace
+  std::int32_t priority = 0;           ///< of the trace
+  std::optional<Seconds> slack;        ///< of the trace: from arrival to deadline
+  std::vector<std::uint64_t> blocks;   ///< ids of the prompt's blocks; equal ids, equal tokens; may be empty
+  Tokens block_tokens{1};              ///< that each of them covers
 };
 
 class LengthSource {

@@ -42,6 +42,7 @@ std::uint64_t output_hash(const SequenceGroup& group) {
 
 RequestMetrics metrics_of(const SequenceGroup& group) {
   RequestMetrics metrics;
+  metrics.client = group.request.client;
   std::size_t longest = 0;
   const double latency = (group.finished - group.request.arrival).value();
   double normalized = 0;
@@ -56,6 +57,9 @@ RequestMetrics metrics_of(const SequenceGroup& group) {
   }
   if (group.state == GroupState::finished && metrics.sequences > 0) {
     metrics.latency_s = latency;
+    if (group.request.deadline) {
+      metrics.deadline_met = group.finished <= *group.request.deadline;
+    }
     metrics.normalized_latency_s = normalized / metrics.sequences;
     if (longest > 1) {
       metrics.tpot_s = (group.finished - group.first_token).value() / static_cast<double>(longest - 1);

@@ -21,11 +21,14 @@ def commands(text, program):
 
 
 class Documents(PagelabTest):
-    def test_the_example_policy_compiles(self):
-        code = re.search(r"```cpp\n(.*?)```", README, re.DOTALL).group(1)
-        source = self.write("policy.cc", code)
-        compiler = os.environ.get("CXX", "c++")
-        subprocess.run([compiler, "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{SOURCE}", str(source)], check=True)
+    def test_the_example_policies_compile(self):
+        pages = [README] + [(SOURCE / "docs/policies" / page).read_text() for page in ("scheduling.md", "batching.md")]
+        for page in pages:
+            code = re.search(r"```cpp\n(.*?)```", page, re.DOTALL).group(1)
+            source = self.write("policy.cc", code)
+            compiler = os.environ.get("CXX", "c++")
+            command = [compiler, "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{SOURCE}", str(source)]
+            subprocess.run(command, check=True)
 
     def test_the_example_experiment_can_be_read(self):
         example = re.search(r"```toml\n(.*?)```", README, re.DOTALL).group(1)

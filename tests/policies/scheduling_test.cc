@@ -195,13 +195,24 @@ TEST(Rank, LiesBetweenFcfsAndSjfAndGetsBetterWithTau) {
   EXPECT_DOUBLE_EQ(latency("rank", {{"kendall_tau", 1.0}}), sjf);
 }
 
-TEST(Srpt, BeatsSjfAndBothBeatFcfsWhereLongRequestsComeFirst) {
-  const auto requests = long_tailed(200, 0.045);
-  const auto latency = [&](const std::string& name) {
-    return serve(requests, scheduling(name, 4)).mean_latency();
-  };
-  EXPECT_GT(latency("fcfs"), 1.1 * latency("sjf"));
-  EXPECT_GT(latency("sjf"), latency("srpt"));
+double swapping_latency(const std::string& name, const std::vector<Request>& requests) {
+  PolicyNames names = scheduling(name, 4);
+  names.preemption = "swap";  // which costs this device nothing
+  return serve(requests, names).mean_latency();
+}
+
+TEST(Srpt, BeatsFcfsAsSjfDoesOnAHeavyTail) {
+  const auto requests = long_tailed(200, 0.025);
+  EXPECT_GT(swapping_latency("fcfs", requests), 1.3 * swapping_latency("srpt", requests));
+  EXPECT_GT(swapping_latency("fcfs", requests), 1.3 * swapping_latency("sjf", requests));
+}
+
+TEST(Srpt, BeatsSjfWhereLongRequestsHoldEveryPlace) {
+  std::vector<Request> requests;
+  for (std::int32_t id = 0; id < 44; ++id) {
+    requests.push_back(request(id, 4, id < 4 ? 200 : 5, id < 4 ? 0 : 0.04 * id));
+  }
+  EXPECT_GT(swapping_latency("sjf", requests), 3 * swapping_latency("srpt", requests));
 }
 
 // --- Multi-level feedback queue
