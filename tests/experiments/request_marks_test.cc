@@ -133,7 +133,7 @@ std::string experiment_error(const std::string& workload) {
 
 TEST(RequestMarks, WrongSharesAreErrorsWithFileLineAndKey) {
   EXPECT_EQ(experiment_error("priorities = {levels = [0, 1], shares = [1.0]}\n"),
-            "e.toml:5: key 'workload.priorities.shares': has 1 entries for 2 levels");
+            "e.toml:5: key 'workload.priorities.shares' has 1 entries for 2 levels");
   EXPECT_THAT(experiment_error("clients = {shares = [0.0, 0.0]}\n"), HasSubstr("holds no share above 0"));
   EXPECT_THAT(experiment_error("clients = {shares = [1.0, -1.0]}\n"),
               AllOf(StartsWith("e.toml:5"), HasSubstr("workload.clients.shares")));
