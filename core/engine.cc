@@ -121,7 +121,7 @@ void Engine::arrive() {
     kv_.accept(*group);
     first.output.reserve(static_cast<std::size_t>(group->request.max_output.value()));
     first.logprobs.reserve(static_cast<std::size_t>(group->request.max_output.value()));
-    scheduler_.rank(*group, clock_.now(), progress_.steps);
+    scheduler_.arrive(*group, clock_.now(), progress_.steps);
     insert_in_order(queues_.waiting, group.get());
     group->slot = groups_.size();
     groups_.push_back(std::move(group));
@@ -197,6 +197,7 @@ void Engine::change_queue(SequenceGroup& group, DecisionKind kind) {
     case DecisionKind::admit:
       remove(queues_.waiting, &group);
       insert_in_order(queues_.running, &group);
+      group.settled = false;
       if (group.admitted < Seconds(0)) {
         group.admitted = record_.time;
       }
@@ -216,6 +217,7 @@ void Engine::change_queue(SequenceGroup& group, DecisionKind kind) {
     case DecisionKind::swap_in:
       remove(queues_.swapped, &group);
       insert_in_order(queues_.running, &group);
+      group.settled = false;
       break;
     default:
       PAGELAB_INVARIANT(false, fmt::format("a plan holds '{}'", name_of(kind)));
@@ -252,6 +254,7 @@ inline void Engine::commit_group(SequenceGroup& group, std::span<const TokenCand
     group.first_token = clock_.now();
     pin_prefix(group);
   }
+  group.settled = true;
   if (group.request.sampling.method == Sampling::Method::beam) {
     commit_beams(group, candidates);
   } else {
@@ -285,6 +288,7 @@ void Engine::commit() {
   if (kv_.caches()) {
     cache_computed();
   }
+  scheduler_.served(plan_, record_.time, clock_.now());
   for (std::size_t i = 0; i + 1 < sampled_.size(); ++i) {
     if (i + 1 + groups_ahead < sampled_.size()) {
       prefetch_ends(*sampled_[i + groups_ahead].group);
@@ -368,6 +372,7 @@ void Engine::end_group(SequenceGroup& group) {
   }
   group.state = GroupState::finished;
   remove(queues_.running, &group);
+  scheduler_.ended(group, clock_.now());
   if (!ends_together_) {
     answer(group);
     return;

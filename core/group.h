@@ -75,6 +75,7 @@ enum class GroupState : std::uint8_t { waiting, running, swapped, finished };
 struct alignas(64) SequenceGroup {
   GroupState state = GroupState::waiting;
   bool restoring = false;      ///< admitted again after a recompute preemption, not yet caught up
+  bool settled = false;        ///< it has drawn a token since it was last admitted or swapped in
   double key = 0;              ///< the scheduling policy's; smaller first
   std::vector<Sequence> live;  ///< sequences that still grow, in order of `sample` or of beam rank
   Seconds first_token{-1};     ///< negative until it is produced

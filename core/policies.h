@@ -18,15 +18,47 @@
 
 namespace pagelab {
 
+/// What a group got in a step.
+struct Service {
+  Tokens prefill;  ///< tokens computed in chunks: prompts, and recomputation
+  Tokens decode;   ///< tokens computed one per sequence, right after they were drawn
+  Seconds began;   ///< the step
+  Seconds ended;
+};
+
 /// In what order do groups get the next step?
+///
+/// A group's life: arrived, key, then any number of key and served, then ended. Events take constant time or,
+/// as all keys of a step together, O(n log n), and in the long run no memory per step.
 class SchedulingPolicy {
  public:
   virtual ~SchedulingPolicy() = default;
   /// The group's place: smaller goes first, equal keys by order of arrival. Not NaN.
   virtual double key(const GroupView& group, Seconds now) = 0;
-  /// Whether the key of a group changes while it waits or runs. If not, it is asked once, when the group
-  /// arrives.
+  /// Whether the key of a group changes while it waits or runs. If so, it is asked of every group whenever a
+  /// step is planned; if not, once, when the group arrives.
   virtual bool keys_change() const { return false; }
+  /// Whether a group that waits displaces running ones which it goes before, where blocks or places are
+  /// lacking (core/README.md, Displacement).
+  virtual bool displaces() const { return false; }
+  /// Whether keys depend on GroupView::cached_tokens(), which is then kept up to date for every step.
+  virtual bool reads_cache() const { return false; }
+
+  /// A request was accepted; its key is asked next.
+  virtual void arrived(const GroupView& group, Seconds now) {
+    (void)group;
+    (void)now;
+  }
+  /// The group took part in a step, whose new tokens it does not have yet. Told only if keys change.
+  virtual void served(const GroupView& group, const Service& service) {
+    (void)group;
+    (void)service;
+  }
+  /// All sequences of the group have ended; it has no live ones any more.
+  virtual void ended(const GroupView& group, Seconds now) {
+    (void)group;
+    (void)now;
+  }
 };
 
 /// Where a group stands when a step is planned.
@@ -107,6 +139,7 @@ class PreemptionPolicy {
   virtual ~PreemptionPolicy() = default;
   /// `candidates`: the groups that may be preempted, in scheduling order; candidates[0] is the one that needs
   /// blocks and may give way itself. Never empty. A swap that does not fit the host pool becomes a recompute.
+  /// Where a group is displaced (SchedulingPolicy::displaces) it is the only candidate.
   virtual Victim choose(std::span<const GroupView> candidates) = 0;
 };
 

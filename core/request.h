@@ -31,11 +31,13 @@ struct Sampling {
 struct Request {
   RequestId id;
   std::int32_t client = 0;
-  Seconds arrival;              ///< since the start of the run
-  std::vector<TokenId> prompt;  ///< at least one token
-  Tokens shared_prefix;         ///< its first tokens that the provider declares to be common to many requests
-  Tokens max_output;            ///< a sequence ends after this many new tokens, at least 1
-  bool forced_output = false;   ///< the length is exact: eos is ignored (traces, the paper's runs)
+  std::int32_t priority = 0;        ///< larger is more urgent
+  Seconds arrival;                  ///< since the start of the run
+  std::optional<Seconds> deadline;  ///< when it should have ended, since the start of the run; none: any time
+  std::vector<TokenId> prompt;      ///< at least one token
+  Tokens shared_prefix;        ///< its first tokens that the provider declares to be common to many requests
+  Tokens max_output;           ///< a sequence ends after this many new tokens, at least 1
+  bool forced_output = false;  ///< the length is exact: eos is ignored (traces, the paper's runs)
   Sampling sampling;
 };
 

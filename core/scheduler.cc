@@ -11,6 +11,18 @@
 
 namespace pagelab {
 
+namespace {
+
+/// The first in scheduling order of the groups that do not run; null if there is none.
+SequenceGroup* first_to_come(const Queues& queues) {
+  SequenceGroup* const waiting = queues.waiting.empty() ? nullptr : queues.waiting.front();
+  SequenceGroup* const swapped = queues.swapped.empty() ? nullptr : queues.swapped.front();
+  const bool swapped_first = swapped != nullptr && (waiting == nullptr || goes_before(swapped, waiting));
+  return swapped_first ? swapped : waiting;
+}
+
+}  // namespace
+
 void Scheduler::broken(std::string_view axis, const std::string& name, const std::string& rule) const {
   throw PolicyError(fmt::format("policy {}/{}, step {}: {}", axis, name, step_, rule));
 }
@@ -25,8 +37,35 @@ auto Scheduler::ask(const PolicySet::Choice<Policy>& choice, Ask&& question) con
   }
 }
 
-void Scheduler::rank(SequenceGroup& group, Seconds now, std::int64_t step) {
+void Scheduler::arrive(SequenceGroup& group, Seconds now, std::int64_t step) {
   step_ = step;
+  ask(policies_.scheduling, [&](SchedulingPolicy& p) { p.arrived(GroupView(group), now); });
+  rank(group, now);
+}
+
+void Scheduler::served(const StepPlan& plan, Seconds began, Seconds ended) {
+  if (!policies_.scheduling->keys_change()) {
+    return;
+  }
+  for (const Decision& decision : plan.decisions) {
+    const bool takes_part = decision.kind == DecisionKind::admit || decision.kind == DecisionKind::proceed ||
+                            decision.kind == DecisionKind::swap_in;
+    if (takes_part) {
+      const Tokens none;
+      const Service service{.prefill = decision.decoding ? none : decision.tokens,
+                            .decode = decision.decoding ? decision.tokens : none,
+                            .began = began,
+                            .ended = ended};
+      ask(policies_.scheduling, [&](SchedulingPolicy& p) { p.served(GroupView(*decision.group), service); });
+    }
+  }
+}
+
+void Scheduler::ended(const SequenceGroup& group, Seconds now) {
+  ask(policies_.scheduling, [&](SchedulingPolicy& p) { p.ended(GroupView(group), now); });
+}
+
+void Scheduler::rank(SequenceGroup& group, Seconds now) {
   group.key = ask(policies_.scheduling, [&](SchedulingPolicy& p) { return p.key(GroupView(group), now); });
   if (std::isnan(group.key)) {
     broken("scheduling", policies_.scheduling.name,
@@ -35,11 +74,18 @@ void Scheduler::rank(SequenceGroup& group, Seconds now, std::int64_t step) {
 }
 
 void Scheduler::refresh_keys(Queues& queues, Seconds now) {
+  if (kv_.caches() && ask(policies_.scheduling, [](SchedulingPolicy& p) { return p.reads_cache(); })) {
+    for (SequenceGroup* group : queues.waiting) {
+      kv_.look_up(*group);
+    }
+  }
   const auto refresh = [&](auto& queue) {
     for (SequenceGroup* group : queue) {
-      rank(*group, now, step_);
+      rank(*group, now);
     }
-    std::sort(queue.begin(), queue.end(), goes_before);
+    if (!std::is_sorted(queue.begin(), queue.end(), goes_before)) {  // mostly it still is
+      std::sort(queue.begin(), queue.end(), goes_before);
+    }
   };
   refresh(queues.running);
   refresh(queues.swapped);
@@ -62,6 +108,9 @@ void Scheduler::plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& p
   for (const SequenceGroup* group : running_) {
     ++so_far_.running_groups;
     so_far_.running_sequences += group->width();
+  }
+  if (ask(policies_.scheduling, [](SchedulingPolicy& p) { return p.displaces(); })) {
+    displace(queues, plan);
   }
   note_prefills();
   for (const Stage stage : stages()) {
@@ -103,6 +152,45 @@ Blocks Scheduler::headroom(const SequenceGroup& group, Blocks exact) const {
                        wanted.value(), exact.value()));
   }
   return wanted;
+}
+
+void Scheduler::displace(const Queues& queues, StepPlan& plan) {
+  SequenceGroup* const next = first_to_come(queues);
+  if (next == nullptr || running_.empty() || !goes_before(next, running_.back()) || kv_.in_runs() ||
+      ask(policies_.batching, [](BatchingPolicy& p) { return p.ends_together(); })) {
+    return;
+  }
+  if (kv_.caches() && next->state == GroupState::waiting) {
+    kv_.look_up(*next);
+  }
+  const StepSoFar so_far = so_far_;
+  const Blocks free = free_;
+  std::size_t kept = running_.size();
+  bool enough = has_room(*next);
+  while (!enough && kept > 0 && running_[kept - 1]->settled && goes_before(next, running_[kept - 1])) {
+    give_up_room(*running_[--kept]);
+    enough = has_room(*next);
+  }
+  so_far_ = so_far;
+  free_ = free;
+  while (enough && running_.size() > kept) {
+    candidates_.assign(1, GroupView(*running_.back()));
+    preempt(running_.size() - 1, choose_victim(), plan);
+  }
+}
+
+bool Scheduler::has_room(const SequenceGroup& group) {
+  const bool swapped = group.state == GroupState::swapped;
+  const Tokens tokens = grant(group, swapped ? Stage::swapped : Stage::waiting);
+  return tokens > Tokens(0) &&
+         fits_with_watermark(swapped ? blocks_to_swap_in(group, kv_.blocks_to_append(group, tokens))
+                                     : kv_.blocks_to_admit(group));
+}
+
+void Scheduler::give_up_room(const SequenceGroup& group) {
+  free_ += kv_.blocks_freed(group);
+  --so_far_.running_groups;
+  so_far_.running_sequences -= group.width();
 }
 
 inline Tokens Scheduler::grant(const SequenceGroup& group, Stage stage) {
@@ -179,20 +267,21 @@ bool Scheduler::make_room(std::size_t place, Blocks exact, Blocks wanted, StepPl
     for (std::size_t i = place; i < running_.size(); ++i) {
       candidates_.emplace_back(*running_[i]);
     }
-    const Victim victim =
-        ask(policies_.preemption, [&](PreemptionPolicy& p) { return p.choose(candidates_); });
-    if (victim.index >= candidates_.size()) {
-      broken("preemption", policies_.preemption.name,
-             fmt::format("it chose candidate {} of {}", victim.index, candidates_.size()));
-    }
-    if (victim.reason == nullptr) {
-      broken("preemption", policies_.preemption.name, "it gave no reason, not even an empty one");
-    }
+    const Victim victim = choose_victim();
     preempt(place + victim.index, victim, plan);
     if (victim.index == 0) {
       return false;
     }
   }
+}
+
+Victim Scheduler::choose_victim() {
+  const Victim victim = ask(policies_.preemption, [&](PreemptionPolicy& p) { return p.choose(candidates_); });
+  if (victim.index >= candidates_.size()) {
+    broken("preemption", policies_.preemption.name,
+           fmt::format("it chose candidate {} of {}", victim.index, candidates_.size()));
+  }
+  return victim;
 }
 
 void Scheduler::preempt(std::size_t place, const Victim& victim, StepPlan& plan) {
@@ -201,10 +290,8 @@ void Scheduler::preempt(std::size_t place, const Victim& victim, StepPlan& plan)
   const bool swappable = !kv_.in_runs() && held <= host_free_;
   const bool swap = victim.mode == PreemptionMode::swap && swappable;
   host_free_ -= swap ? held : Blocks(0);
-  free_ += kv_.blocks_freed(*group);
+  give_up_room(*group);
   preempted_ = true;
-  --so_far_.running_groups;
-  so_far_.running_sequences -= group->width();
   plan.decisions.push_back({swap ? DecisionKind::preempt_swap : DecisionKind::preempt_recompute, group, -1,
                             Tokens(0),
                             swap || victim.mode == PreemptionMode::recompute ? victim.reason
@@ -244,21 +331,28 @@ bool Scheduler::runs_fit(const SequenceGroup& group) {
   return kv_.runs_fit(runs_);
 }
 
+Blocks Scheduler::blocks_to_swap_in(const SequenceGroup& group, Blocks exact) {
+  const Blocks wanted = headroom(group, exact);
+  const bool alone = so_far_.running_groups == 0;
+  return kv_.blocks_held(group) + (alone ? exact : wanted);
+}
+
 void Scheduler::walk_swapped(const Queues& queues, StepPlan& plan) {
+  const bool displaces = policies_.scheduling->displaces();
   for (std::size_t i = 0; i < queues.swapped.size() && !preempted_; ++i) {
     SequenceGroup& group = *queues.swapped[i];
+    if (displaces && !queues.waiting.empty() && goes_before(queues.waiting.front(), &group)) {
+      break;
+    }
     const Tokens tokens = grant(group, Stage::swapped);
     if (tokens == Tokens(0)) {
       break;
     }
-    const Blocks held = kv_.blocks_held(group);
     const Blocks exact = kv_.blocks_to_append(group, tokens);
-    const Blocks wanted = headroom(group, exact);
-    const bool alone = so_far_.running_groups == 0;
-    if (!fits_with_watermark(held + (alone ? exact : wanted))) {
+    if (!fits_with_watermark(blocks_to_swap_in(group, exact))) {
       break;
     }
-    free_ -= held + exact;
+    free_ -= kv_.blocks_held(group) + exact;
     --swapped_left_;
     take(DecisionKind::swap_in, group, tokens, "there is room again", plan);
   }
@@ -301,10 +395,16 @@ void Scheduler::share_cached(SequenceGroup& group) {
 }
 
 void Scheduler::walk_waiting(const Queues& queues, StepPlan& plan) {
-  if (preempted_ || swapped_left_ > 0) {
+  if (preempted_) {
     return;
   }
+  const SequenceGroup* const swapped =
+      swapped_left_ == 0 ? nullptr : queues.swapped[queues.swapped.size() - swapped_left_];
+  const bool displaces = policies_.scheduling->displaces();
   for (SequenceGroup* group : queues.waiting) {
+    if (swapped != nullptr && !(displaces && goes_before(group, swapped))) {
+      break;
+    }
     if (kv_.caches()) {
       kv_.look_up(*group);
       if (awaited(*group)) {

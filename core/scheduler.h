@@ -4,7 +4,8 @@
 //
 // The rules that hold whatever the policies (PagedAttention paper, section 4.5, and vLLM's code): a group is
 // preempted as a whole; a step that preempts neither swaps in nor admits; nothing is admitted while a group
-// is swapped.
+// is swapped, unless the scheduling policy displaces groups: then swapped and waiting groups come back in one
+// order.
 #pragma once
 
 #include <array>
@@ -38,23 +39,37 @@ class Scheduler {
   /// Borrows both, which must outlive it.
   Scheduler(PolicySet& policies, const KvManager& kv) : policies_(policies), kv_(kv) {}
 
-  /// Asks the scheduling policy for a group's key.
-  void rank(SequenceGroup& group, Seconds now, std::int64_t step);
+  /// Tells the scheduling policy of an accepted group and asks for its key.
+  void arrive(SequenceGroup& group, Seconds now, std::int64_t step);
+  /// Tells the scheduling policy what the groups got from a step, before its tokens are committed.
+  void served(const StepPlan& plan, Seconds began, Seconds ended);
+  /// Tells the scheduling policy that a group has ended.
+  void ended(const SequenceGroup& group, Seconds now);
 
   /// Plans step number `step`. An empty plan means that there is nothing to run. Throws PolicyError.
   void plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& plan);
 
  private:
+  void rank(SequenceGroup& group, Seconds now);
   void refresh_keys(Queues& queues, Seconds now);
   /// The batching policy's order of the stages, checked.
   std::array<Stage, 3> stages() const;
   /// The allocation policy's answer for a group that needs `exact` blocks, checked.
   Blocks headroom(const SequenceGroup& group, Blocks exact) const;
+  /// Preempts the last running groups if the first group that does not run goes before them, lacks room, and
+  /// has enough without them.
+  void displace(const Queues& queues, StepPlan& plan);
+  /// Whether a group that does not run would be let in, were it asked first.
+  bool has_room(const SequenceGroup& group);
+  /// What a running group leaves behind, and what is left of the running groups, if it is preempted.
+  void give_up_room(const SequenceGroup& group);
   void walk_running(StepPlan& plan);
   void walk_swapped(const Queues& queues, StepPlan& plan);
   void walk_waiting(const Queues& queues, StepPlan& plan);
   /// Preempts until running_[place] can append; false if it was itself preempted.
   bool make_room(std::size_t place, Blocks exact, Blocks wanted, StepPlan& plan);
+  /// The preemption policy's choice among candidates_, checked.
+  Victim choose_victim();
   void preempt(std::size_t place, const Victim& victim, StepPlan& plan);
   /// The batching policy's answer for a group, checked.
   Tokens grant(const SequenceGroup& group, Stage stage);
@@ -71,6 +86,8 @@ class Scheduler {
   bool awaited(const SequenceGroup& group) const;
   /// Notes what a group in this step will compute first, for awaited().
   void await(const SequenceGroup& group);
+  /// Blocks that bringing back a swapped group takes, with those for its next `tokens` and headroom.
+  Blocks blocks_to_swap_in(const SequenceGroup& group, Blocks exact);
   /// Whether there are runs for a group besides those of the groups admitted so far in this plan.
   bool runs_fit(const SequenceGroup& group);
   [[noreturn]] void broken(std::string_view axis, const std::string& name, const std::string& rule) const;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 
 #include "core/group.h"
 #include "core/ids.h"
@@ -17,7 +18,11 @@ class GroupView {
 
   RequestId request() const { return group_->request.id; }
   std::int32_t client() const { return group_->request.client; }
+  /// Larger is more urgent.
+  std::int32_t priority() const { return group_->request.priority; }
   Seconds arrival() const { return group_->request.arrival; }
+  /// When it should have ended, since the start of the run; none: any time will do.
+  std::optional<Seconds> deadline() const { return group_->request.deadline; }
   GroupState state() const { return group_->state; }
   Tokens prompt_tokens() const { return Tokens(static_cast<std::int64_t>(group_->request.prompt.size())); }
   /// Tokens produced so far by its longest live sequence.
@@ -37,6 +42,11 @@ class GroupView {
     return sum;
   }
   Tokens pending_tokens() const { return group_->pending(); }
+  /// Of a waiting group: leading tokens of its first sequence whose KV is in the pool already, so that it
+  /// will share their blocks; else 0.
+  Tokens cached_tokens() const {
+    return group_->state == GroupState::waiting ? group_->live.front().shared : Tokens(0);
+  }
   std::int32_t live_sequences() const { return static_cast<std::int32_t>(group_->live.size()); }
   /// Sequences that the group has or will have once its prompt is computed.
   std::int32_t width() const { return group_->width(); }

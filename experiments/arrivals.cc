@@ -35,7 +35,7 @@ class TraceArrivals final : public ArrivalSource {
   std::optional<Arrival> next(const RequestShape& shape) override {
     const Seconds stamp = shape.stamp.value();
     first_ = first_.value_or(stamp);
-    return Arrival{(stamp - *first_) * scale_, shape.client};
+    return Arrival{(stamp - *first_) * scale_, shape.client.value_or(0)};
   }
   bool uses_stamps() const override { return true; }
 

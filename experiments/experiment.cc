@@ -128,14 +128,33 @@ Sampling resolve_sampling(const ConfigTable& table, const Parameters& p) {
   return sampling;
 }
 
+/// [workload.clients], [workload.priorities] and [workload.deadlines].
+void resolve_marks(Experiment& out, const ConfigTable& workload, WorkloadSpec& spec) {
+  const auto trace_says = [&spec](const std::string& column) {
+    const Parameters& lengths = spec.lengths.parameters;
+    return lengths.has(column) && !lengths.text(column).empty() ? "the trace's " + column : std::string();
+  };
+  const std::string clients =
+      spec.arrivals.kind == "closed_loop" ? "arrivals of kind 'closed_loop'" : trace_says("client_column");
+  const ConfigTable client = workload.section("clients");
+  resolve_clients(spec.marks, client, take(out, client, client_parameters()), clients);
+  const ConfigTable priority = workload.section("priorities");
+  resolve_priorities(spec.marks, priority, take(out, priority, priority_parameters()),
+                     trace_says("priority_column"));
+  const ConfigTable deadline = workload.section("deadlines");
+  resolve_deadlines(spec.marks, deadline, take(out, deadline, deadline_parameters()),
+                    trace_says("deadline_column"));
+}
+
 WorkloadSpec resolve_workload(Experiment& out, const ConfigTable& workload, const ConfigTable& sampling) {
   WorkloadSpec spec;
-  const Parameters& own = take(out, workload, workload_parameters(), {"lengths", "arrivals"});
+  const Parameters& own = take(out, workload, workload_parameters(), workload_sections());
   spec.requests = own.integer("requests");
   spec.duration = Seconds(own.real("duration_s"));
   spec.prefix = Tokens(own.integer("prefix_tokens"));
   spec.lengths = take_kind(out, workload.section("lengths"), length_kinds(), "where lengths come from");
   spec.arrivals = take_kind(out, workload.section("arrivals"), arrival_kinds(), "when requests arrive");
+  resolve_marks(out, workload, spec);
   if (!has_end(spec)) {
     workload.fail(
         "requests",

@@ -150,6 +150,10 @@ std::vector<ParameterSpec> workload_parameters() {
            .maximum = 1e6}};
 }
 
+std::vector<std::string> workload_sections() {
+  return {"lengths", "arrivals", "clients", "priorities", "deadlines"};
+}
+
 std::vector<ParameterSpec> sampling_parameters() {
   return {{.name = "method",
            .default_value = "greedy",

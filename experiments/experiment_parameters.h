@@ -16,6 +16,8 @@ namespace pagelab {
 std::vector<ParameterSpec> run_parameters(const std::string& name);
 std::vector<ParameterSpec> model_parameters();
 std::vector<ParameterSpec> workload_parameters();
+/// The sections within [workload].
+std::vector<std::string> workload_sections();
 std::vector<ParameterSpec> sampling_parameters();
 std::vector<ParameterSpec> output_parameters();
 

@@ -16,11 +16,13 @@ namespace pagelab {
 struct RequestShape {
   Tokens prompt{1};
   Tokens output{1};
-  std::optional<Seconds> stamp;       ///< of the trace; any origin
-  std::int32_t client = 0;            ///< who sent it, where arrivals are those of the trace
-  std::int32_t sequences = 0;         ///< parallel samples or beams; 0: as [sampling] says
-  std::vector<std::uint64_t> blocks;  ///< ids of the prompt's blocks; equal ids, equal tokens; may be empty
-  Tokens block_tokens{1};             ///< that each of them covers
+  std::optional<Seconds> stamp;        ///< of the trace; any origin
+  std::optional<std::int32_t> client;  ///< of the trace: who sent it
+  std::int32_t priority = 0;           ///< of the trace
+  std::optional<Seconds> slack;        ///< of the trace: from arrival to deadline
+  std::int32_t sequences = 0;          ///< parallel samples or beams; 0: as [sampling] says
+  std::vector<std::uint64_t> blocks;   ///< ids of the prompt's blocks; equal ids, equal tokens; may be empty
+  Tokens block_tokens{1};              ///< that each of them covers
 };
 
 class LengthSource {

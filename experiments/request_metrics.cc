@@ -44,6 +44,7 @@ RequestMetrics metrics_of(const SequenceGroup& group) {
   RequestMetrics metrics;
   metrics.prompt_tokens = Tokens(static_cast<std::int64_t>(group.request.prompt.size()));
   metrics.hits = group.hits;
+  metrics.client = group.request.client;
   std::size_t longest = 0;
   const double latency = (group.finished - group.request.arrival).value();
   double normalized = 0;
@@ -58,6 +59,9 @@ RequestMetrics metrics_of(const SequenceGroup& group) {
   }
   if (group.state == GroupState::finished && metrics.sequences > 0) {
     metrics.latency_s = latency;
+    if (group.request.deadline) {
+      metrics.deadline_met = group.finished <= *group.request.deadline;
+    }
     metrics.normalized_latency_s = normalized / metrics.sequences;
     if (longest > 1) {
       metrics.tpot_s = (group.finished - group.first_token).value() / static_cast<double>(longest - 1);

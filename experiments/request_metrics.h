@@ -15,6 +15,7 @@ struct RequestMetrics {
   Tokens hits;           ///< of the prompt, in the prefix cache when it was first admitted
   Tokens output_tokens;  ///< over all sequences
   std::int32_t sequences = 0;
+  std::int32_t client = 0;
 
   // None where the request has not come that far.
   std::optional<double> latency_s;             ///< arrival to the end of its last sequence
@@ -22,6 +23,7 @@ struct RequestMetrics {
   std::optional<double> ttft_s;                ///< arrival to its first token
   std::optional<double>
       tpot_s;  ///< first token to the end, per token after the first of its longest sequence
+  std::optional<bool> deadline_met;  ///< of a finished request that has a deadline
 };
 
 /// Of a group in any state; sequences that are not finished count with the tokens they have.

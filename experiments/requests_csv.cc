@@ -30,6 +30,11 @@ constexpr CsvColumn request_columns[] = {
      "mean over its sequences of end-to-end latency / output length"},
     {"ttft_s", "real", "s", "time to first token, from arrival"},
     {"tpot_s", "real", "s/token", "time per output token after the first, of its longest sequence"},
+    {"priority", "integer", "", "how urgent it is; larger is more urgent"},
+    {"deadline_s", "real", "s", "when it should have ended, since the start of the run; empty: any time"},
+    {"met", "integer", "",
+     "whether it ended by its deadline: 1 or 0; a refused request never does; empty without a deadline, and "
+     "while unfinished"},
     {"reason", "text", "", "why it was refused"},
 };
 
@@ -43,6 +48,16 @@ void optional_real(CsvTable::Row& row, std::optional<double> value) {
 
 void since_start(CsvTable::Row& row, Seconds time) {
   optional_real(row, time >= Seconds(0) ? std::optional(time.value()) : std::nullopt);
+}
+
+void priority_and_deadline(CsvTable::Row& row, const Request& request, std::optional<bool> met) {
+  row.integer(request.priority);
+  optional_real(row, request.deadline ? std::optional(request.deadline->value()) : std::nullopt);
+  if (met) {
+    row.integer(*met ? 1 : 0);
+  } else {
+    row.empty();
+  }
 }
 
 std::int64_t prompt_tokens(const Request& request) {
@@ -75,6 +90,7 @@ void RequestsCsv::add(const SequenceGroup& group, const RequestMetrics& metrics)
   optional_real(row, metrics.normalized_latency_s);
   optional_real(row, metrics.ttft_s);
   optional_real(row, metrics.tpot_s);
+  priority_and_deadline(row, request, metrics.deadline_met);
   row.empty().end();
 }
 
@@ -91,6 +107,7 @@ void RequestsCsv::add_refused(const Request& request, std::string_view why) {
       .integer(0)
       .integer(0);
   row.empty().empty().empty().empty();
+  priority_and_deadline(row, request, request.deadline ? std::optional(false) : std::nullopt);
   row.text(why).end();
 }
 

@@ -38,7 +38,8 @@ Distribution describe(std::vector<double>& values) {
           .max = values.back()};
 }
 
-void RunStatistics::on_step(const StepRecord& record) {
+void RunStatistics::on_step(const StepRecord& record, std::span<const Decision> decisions) {
+  pauses.on_step(record, decisions);
   const SlotLedger& slots = record.slots;
   const double duration = record.duration.value();
   const double total = slots.total > Tokens(0) ? static_cast<double>(slots.total.value()) : 1.0;
@@ -85,6 +86,16 @@ void RunStatistics::on_finish(const RequestMetrics& metrics) {
   keep(ttft_s, metrics.ttft_s);
   keep(tpot_s, metrics.tpot_s);
   keep(latency_s, metrics.latency_s);
+  deadlines += metrics.deadline_met ? 1 : 0;
+  deadlines_met += metrics.deadline_met.value_or(false) ? 1 : 0;
+  const auto client = static_cast<std::size_t>(metrics.client);
+  if (client >= clients.size()) {
+    clients.resize(client + 1);
+  }
+  ++clients[client].finished;
+  clients[client].output += metrics.output_tokens;
+  clients[client].normalized_latency_s += metrics.normalized_latency_s.value_or(0);
+  clients[client].ttft_s += metrics.ttft_s.value_or(0);
 }
 
 std::array<double, 6> RunStatistics::shares_over_time() const {

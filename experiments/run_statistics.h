@@ -4,18 +4,15 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/step.h"
+#include "experiments/distribution.h"
 #include "experiments/request_metrics.h"
+#include "experiments/token_pauses.h"
 
 namespace pagelab {
-
-/// A set of numbers in a few words; all 0 when there are none.
-struct Distribution {
-  std::int64_t count = 0;
-  double mean = 0, p50 = 0, p90 = 0, p99 = 0, max = 0;
-};
 
 /// Percentiles interpolate linearly between the closest ranks (as NumPy does by default). Reorders `values`.
 Distribution describe(std::vector<double>& values);
@@ -24,9 +21,16 @@ Distribution describe(std::vector<double>& values);
 inline constexpr std::array<const char*, 6> slot_states = {"token",    "cached",   "reserved",
                                                            "internal", "external", "free"};
 
+/// The finished requests of one client.
+struct ClientStatistics {
+  std::int64_t finished = 0;
+  Tokens output;
+  double normalized_latency_s = 0, ttft_s = 0;  ///< sums
+};
+
 class RunStatistics {
  public:
-  void on_step(const StepRecord& record);
+  void on_step(const StepRecord& record, std::span<const Decision> decisions = {});
   void on_finish(const RequestMetrics& metrics);
   void on_refuse() { ++refused; }
   void on_unfinished() { ++unfinished; }
@@ -52,6 +56,9 @@ class RunStatistics {
   Blocks copied;
   Bytes swapped_in, swapped_out;
   std::vector<double> normalized_latency_s, ttft_s, tpot_s, latency_s;
+  std::int64_t deadlines = 0, deadlines_met = 0;  ///< of finished requests
+  std::vector<ClientStatistics> clients;          ///< by number
+  TokenPauses pauses;
 
  private:
   std::array<double, 6> share_seconds_{};

@@ -1,5 +1,7 @@
 #include "experiments/summary.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace pagelab {
@@ -8,10 +10,26 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json to_json(std::vector<double>& values) {
-  const Distribution d = describe(values);
+Json to_json(const Distribution& d) {
   return {{"count", d.count}, {"mean", d.mean}, {"p50", d.p50},
           {"p90", d.p90},     {"p99", d.p99},   {"max", d.max}};
+}
+
+/// Clients that have a member of their own at most; beyond that requests.csv tells.
+constexpr std::size_t kMostClients = 32;
+
+Json clients_json(const std::vector<ClientStatistics>& clients) {
+  Json json = Json::array();
+  for (std::size_t client = 0; client < clients.size(); ++client) {
+    const ClientStatistics& c = clients[client];
+    const double requests = std::max(1.0, static_cast<double>(c.finished));
+    json.push_back({{"client", client},
+                    {"finished", c.finished},
+                    {"output_tokens", c.output.value()},
+                    {"mean_normalized_latency_s_per_token", c.normalized_latency_s / requests},
+                    {"mean_ttft_s", c.ttft_s / requests}});
+  }
+  return json;
 }
 
 Json shares_json(const std::array<double, 6>& shares) {
@@ -66,10 +84,15 @@ Json summary_json(RunStatistics& statistics, const RunEnd& end, const Json& prov
                     {"prefill", statistics.prefill.value()},
                     {"decode", statistics.decode.value()},
                     {"recomputed", statistics.recomputed.value()}};
-  json["normalized_latency_s_per_token"] = to_json(statistics.normalized_latency_s);
-  json["ttft_s"] = to_json(statistics.ttft_s);
-  json["tpot_s_per_token"] = to_json(statistics.tpot_s);
-  json["latency_s"] = to_json(statistics.latency_s);
+  json["normalized_latency_s_per_token"] = to_json(describe(statistics.normalized_latency_s));
+  json["ttft_s"] = to_json(describe(statistics.ttft_s));
+  json["tpot_s_per_token"] = to_json(describe(statistics.tpot_s));
+  json["latency_s"] = to_json(describe(statistics.latency_s));
+  json["time_between_tokens_s"] = to_json(statistics.pauses.distribution());
+  json["deadlines"] = {{"finished", statistics.deadlines}, {"met", statistics.deadlines_met}};
+  if (statistics.clients.size() > 1 && statistics.clients.size() <= kMostClients) {
+    json["clients"] = clients_json(statistics.clients);
+  }
   json["memory_shares"] = {{"over_time", shares_json(statistics.shares_over_time())},
                            {"over_steps", shares_json(statistics.shares_over_steps())}};
   json["running_groups"] = {{"mean", statistics.running_over_time()},

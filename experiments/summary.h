@@ -13,8 +13,9 @@ namespace pagelab {
 /// How a run ended.
 struct RunEnd {
   bool complete = true;
-  std::string reason{};                       ///< why it is not complete
-  nlohmann::ordered_json operator_seconds{};  ///< measured or modelled, by kind of operation; null with a linear cost
+  std::string reason{};  ///< why it is not complete
+  nlohmann::ordered_json
+      operator_seconds{};  ///< measured or modelled, by kind of operation; null with a linear cost
 };
 
 /// `provenance` becomes its last member. Sorts the statistics' lists.

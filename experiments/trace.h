@@ -17,6 +17,9 @@ struct TraceRow {
   Tokens prompt;
   Tokens output;
   std::optional<Seconds> time;  ///< since the first row of the file
+  std::optional<std::int32_t> client;
+  std::optional<std::int32_t> priority;
+  std::optional<Seconds> slack;  ///< from arrival to deadline
   std::vector<std::uint64_t>
       blocks;  ///< ids of the prompt's blocks: equal ids, equal tokens; empty if unknown
 };
@@ -28,6 +31,9 @@ struct TraceOptions {
   std::string prompt_column{};  ///< of a CSV file; empty: the format's
   std::string output_column{};
   std::string time_column{};
+  std::string client_column{};  ///< of a CSV file; empty: none, and so for the next two
+  std::string priority_column{};
+  std::string deadline_column{};
   std::int64_t min_prompt = 0;
   std::int64_t max_prompt = 0;
   std::int64_t min_output = 0;

@@ -71,6 +71,32 @@ Tokens check_tokens(std::optional<std::int64_t> value, std::string_view text, st
   return Tokens(*value);
 }
 
+/// A whole number of at least `least`, in a column that may not be empty.
+std::int32_t check_number(std::string_view text, std::int32_t least, std::string_view column,
+                          const LineReader& at) {
+  constexpr std::int32_t most = 1'000'000;
+  const auto value = number<std::int32_t>(text);
+  if (!value || *value < least || *value > most) {
+    throw InputError(fmt::format("{}: {} is '{}'; it must be a whole number from {} to {}", at.place(),
+                                 column, text.substr(0, 40), least, most));
+  }
+  return *value;
+}
+
+/// Seconds from arrival to deadline; none in an empty cell.
+std::optional<Seconds> check_slack(std::string_view text, std::string_view column, const LineReader& at) {
+  if (text.empty()) {
+    return std::nullopt;
+  }
+  const auto seconds = number<double>(text);
+  if (!seconds || !(*seconds >= 0 && *seconds <= 1e9)) {
+    throw InputError(
+        fmt::format("{}: {} is '{}'; it must be seconds after the arrival, from 0 to 1e9, or empty",
+                    at.place(), column, text.substr(0, 40)));
+  }
+  return Seconds(*seconds);
+}
+
 /// Nanoseconds of "2023-11-16 18:15:46.6805900" since 1970, an offset such as "+00:00" included.
 std::optional<std::int64_t> date_time(std::string_view text) {
   const auto part = [&](std::size_t at, std::size_t length, std::string_view before) {
@@ -149,6 +175,9 @@ class CsvParser final : public TraceReader::Parser {
     prompt_ = required(options.prompt_column, format.prompt, at);
     output_ = required(options.output_column, format.output, at);
     time_ = options.time_column.empty() ? find(format.time) : required(options.time_column, {}, at);
+    client_ = optional(options.client_column, at);
+    priority_ = optional(options.priority_column, at);
+    deadline_ = optional(options.deadline_column, at);
   }
   bool has_header() const override { return true; }
 
@@ -163,6 +192,15 @@ class CsvParser final : public TraceReader::Parser {
     row.time.reset();
     if (time_) {
       row.time = times_.read(fields_[*time_], columns_[*time_], at);
+    }
+    if (client_) {
+      row.client = check_number(fields_[*client_], 0, columns_[*client_], at);
+    }
+    if (priority_) {
+      row.priority = check_number(fields_[*priority_], -1'000'000, columns_[*priority_], at);
+    }
+    if (deadline_) {
+      row.slack = check_slack(fields_[*deadline_], columns_[*deadline_], at);
     }
     row.blocks.clear();
   }
@@ -182,6 +220,10 @@ class CsvParser final : public TraceReader::Parser {
     }
     return *column;
   }
+  /// A column that is read only if it is named.
+  std::optional<std::size_t> optional(std::string_view given, const LineReader& at) const {
+    return given.empty() ? std::nullopt : std::optional(required(given, {}, at));
+  }
   Tokens tokens(std::size_t column, const LineReader& at) const {
     return check_tokens(number<std::int64_t>(fields_[column]), fields_[column], columns_[column], at);
   }
@@ -190,7 +232,7 @@ class CsvParser final : public TraceReader::Parser {
   std::vector<std::string_view> fields_;
   std::size_t prompt_ = 0;
   std::size_t output_ = 0;
-  std::optional<std::size_t> time_;
+  std::optional<std::size_t> time_, client_, priority_, deadline_;
   TimeLine times_;
 };
 
@@ -248,6 +290,18 @@ const CsvFormat* csv_format(std::string_view name) {
   return format == kCsvFormats.end() ? nullptr : &*format;
 }
 
+/// Columns that only a CSV file can have must not be asked for.
+void refuse_columns(const TraceOptions& options, const LineReader& at) {
+  for (const auto& [key, column] : {std::pair{"client_column", &options.client_column},
+                                    std::pair{"priority_column", &options.priority_column},
+                                    std::pair{"deadline_column", &options.deadline_column}}) {
+    if (!column->empty()) {
+      throw InputError(
+          fmt::format("{}: {} = '{}' needs a CSV file; this is JSON lines", at.place(), key, *column));
+    }
+  }
+}
+
 /// The format whose columns the header has; "lengths" where the columns are named by the user.
 const CsvFormat& detect_csv(const TraceOptions& options, std::string_view header, const LineReader& at) {
   if (!options.prompt_column.empty() || !options.output_column.empty()) {
@@ -282,6 +336,7 @@ std::vector<std::string> trace_formats() {
 std::unique_ptr<TraceReader::Parser> make_trace_parser(const TraceOptions& options,
                                                        std::string_view first_line, const LineReader& at) {
   if (options.format == "mooncake" || (options.format == "auto" && trimmed(first_line).starts_with('{'))) {
+    refuse_columns(options, at);
     return std::make_unique<MooncakeParser>();
   }
   const CsvFormat* named = csv_format(options.format);

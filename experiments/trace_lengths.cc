@@ -17,6 +17,9 @@ TraceOptions options_of(const Parameters& p) {
           .prompt_column = p.text("prompt_column"),
           .output_column = p.text("output_column"),
           .time_column = p.text("time_column"),
+          .client_column = p.text("client_column"),
+          .priority_column = p.text("priority_column"),
+          .deadline_column = p.text("deadline_column"),
           .min_prompt = p.integer("min_prompt"),
           .max_prompt = p.integer("max_prompt"),
           .min_output = p.integer("min_output"),
@@ -62,7 +65,8 @@ TraceLengths::TraceLengths(const KindChoice& choice, const LengthContext& contex
       clip_prompt_(choice.parameters.integer("clip_prompt")),
       clip_output_(choice.parameters.integer("clip_output")),
       scale_(choice.parameters.real("scale")),
-      block_tokens_(choice.parameters.integer("block_tokens")) {
+      block_tokens_(choice.parameters.integer("block_tokens")),
+      has_slacks_(!choice.parameters.text("deadline_column").empty()) {
   TraceReader reader(options_of(choice.parameters));
   read(reader, choice.parameters, context.requests);
   if (prompts_.empty()) {
@@ -106,6 +110,15 @@ void TraceLengths::add(const TraceRow& row) {
   if (row.time) {
     stamps_.push_back(*row.time);
   }
+  if (row.client) {
+    clients_.push_back(*row.client);
+  }
+  if (row.priority) {
+    priorities_.push_back(*row.priority);
+  }
+  if (has_slacks_) {
+    slacks_.push_back(row.slack.value_or(no_slack));
+  }
   if (!row.blocks.empty() || !blocks_end_.empty()) {
     blocks_.insert(blocks_.end(), row.blocks.begin(), row.blocks.end());
     blocks_end_.push_back(blocks_.size());
@@ -134,6 +147,15 @@ RequestShape TraceLengths::next() {
   shape.output = Tokens(outputs_[row]);
   if (!stamps_.empty()) {
     shape.stamp = stamps_[row];
+  }
+  if (!clients_.empty()) {
+    shape.client = clients_[row];
+  }
+  if (!priorities_.empty()) {
+    shape.priority = priorities_[row];
+  }
+  if (has_slacks_ && slacks_[row] != no_slack) {
+    shape.slack = slacks_[row];
   }
   if (!blocks_end_.empty()) {
     const std::size_t begin = row == 0 ? 0 : blocks_end_[row - 1];
@@ -173,6 +195,13 @@ std::vector<ParameterSpec> trace_length_parameters() {
       {.name = "time_column",
        .default_value = "",
        .help = "CSV column of arrival times; empty: the format's"},
+      {.name = "client_column", .default_value = "", .help = "CSV column of client numbers; empty: none"},
+      {.name = "priority_column",
+       .default_value = "",
+       .help = "CSV column of priorities, larger is more urgent; empty: none"},
+      {.name = "deadline_column",
+       .default_value = "",
+       .help = "CSV column of deadlines, in s after the arrival, or empty cells; empty: none"},
       scale_spec(),
       bound_spec("min_prompt", "rows with shorter prompts are passed over, before clipping and scaling"),
       bound_spec("max_prompt",

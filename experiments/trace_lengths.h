@@ -38,9 +38,14 @@ class TraceLengths final : public LengthSource {
   double scale_;
   std::int64_t block_tokens_;
 
-  // One entry per row; stamps_ and blocks_end_ are empty if the trace has no such thing.
+  bool has_slacks_;
+
+  // One entry per row; all but the first two are empty if the trace has no such thing.
   std::vector<std::int32_t> prompts_, outputs_;
   std::vector<Seconds> stamps_;
+  std::vector<std::int32_t> clients_, priorities_;
+  static constexpr Seconds no_slack{-1};
+  std::vector<Seconds> slacks_;          ///< from arrival to deadline
   std::vector<std::size_t> blocks_end_;  ///< where the ids of a row end in blocks_
   std::vector<std::uint64_t> blocks_;
 

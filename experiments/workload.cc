@@ -30,6 +30,7 @@ class GeneratedWorkload final : public Workload {
         lengths_(std::move(lengths)),
         arrivals_(std::move(arrivals)),
         prompts_(seed, vocabulary),
+        marks_(spec.marks, seed),
         total_(total) {
     look_ahead();
   }
@@ -53,7 +54,8 @@ class GeneratedWorkload final : public Workload {
       request.sampling.n = shape_->sequences;
     }
     request.sampling.seed = derive_seed(seed_, "sampling", static_cast<std::uint64_t>(issued_));
-    clients_.emplace(request.id.value(), request.client);
+    clients_.emplace(request.id.value(), arrival_->client);
+    marks_.mark(request, *shape_);
     ++issued_;
     shape_.reset();
     arrival_.reset();
@@ -96,11 +98,12 @@ class GeneratedWorkload final : public Workload {
   std::unique_ptr<LengthSource> lengths_;
   std::unique_ptr<ArrivalSource> arrivals_;
   PromptSource prompts_;
+  RequestMarks marks_;
   std::int64_t total_;
   std::int64_t issued_ = 0;
   std::optional<RequestShape> shape_;
   std::optional<Arrival> arrival_;
-  std::unordered_map<std::int32_t, std::int32_t> clients_;  ///< of the requests in flight
+  std::unordered_map<std::int32_t, std::int32_t> clients_;  ///< of the arrivals in flight
 };
 
 /// A fresh source of the same arrivals, to be asked about them ahead of the run.

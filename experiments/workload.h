@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "core/request.h"
+#include "experiments/request_marks.h"
 #include "experiments/workload_kinds.h"
 
 namespace pagelab {
@@ -16,6 +17,7 @@ struct WorkloadSpec {
   Tokens prefix;              ///< of every prompt, the same for all requests, ahead of its own length
   KindChoice lengths;
   KindChoice arrivals;
+  MarksSpec marks;
   Sampling sampling;  ///< its seed is set for each request
   bool forced_output = true;
 };

@@ -31,6 +31,11 @@ Request random_request(std::int32_t id) {
     made.forced_output = false;
     made.sampling.eos = *rc::gen::inRange(0, 30);
   }
+  made.client = *rc::gen::inRange(0, 3);
+  made.priority = *rc::gen::inRange(-2, 3);
+  if (*rc::gen::inRange(0, 2) == 0) {
+    made.deadline = made.arrival + Seconds(*rc::gen::inRange(0, 100) * 0.01);
+  }
   return made;
 }
 
@@ -56,10 +61,29 @@ std::vector<Request> random_requests() {
   return requests;
 }
 
+/// Adds a scheduling policy whose state changes within the few tenths of a second that these runs take.
+void add_random_scheduling(PolicyNames& names) {
+  names.scheduling =
+      *rc::gen::element<std::string>("fcfs", "priority", "sjf", "srpt", "rank", "mlfq", "vtc", "lpm", "edf");
+  if (names.scheduling == "priority") {
+    names.parameters["scheduling.ageing_per_s"] = *rc::gen::element(0.0, 1.0, 100.0);
+  }
+  if (names.scheduling == "priority" || names.scheduling == "edf") {
+    names.parameters["scheduling.preemptive"] = *rc::gen::arbitrary<bool>();
+  }
+  if (names.scheduling == "mlfq") {
+    names.parameters["scheduling.quantum_s"] = *rc::gen::element(0.001, 0.02, 0.1);
+    names.parameters["scheduling.levels"] = *rc::gen::inRange<std::int64_t>(1, 5);
+    names.parameters["scheduling.starve_s"] = *rc::gen::element(0.0, 0.001, 0.1);
+  }
+}
+
 PolicyNames random_policies() {
   PolicyNames names;
   names.retention = *rc::gen::element<std::string>("all", "all", "all", "window", "sinks", "heavy_hitters");
-  names.batching = *rc::gen::element<std::string>("mixed", "prefill_first", "chunked", "static");
+  add_random_scheduling(names);
+  names.batching =
+      *rc::gen::element<std::string>("mixed", "prefill_first", "decode_first", "chunked", "static");
   names.preemption = *rc::gen::element<std::string>("latest", "recompute", "swap");
   if (names.retention != "all") {
     names.parameters["retention.budget"] = *rc::gen::inRange<std::int64_t>(6, kLongest);
@@ -72,10 +96,10 @@ PolicyNames random_policies() {
     names.sharing = "none";
     names.parameters["allocation.max_length"] = std::int64_t{kLongest};
   } else {
-    names.sharing = names.retention != "all"
-                        ? *rc::gen::element<std::string>("group", "none")
-                        : *rc::gen::element<std::string>("group", "none", "pinned_prefix", "prefix_hash",
-                                                         "prefix_radix");
+    names.sharing =
+        names.retention != "all"
+            ? *rc::gen::element<std::string>("group", "none")
+            : *rc::gen::element<std::string>("group", "none", "pinned_prefix", "prefix_hash", "prefix_radix");
     names.eviction = *rc::gen::element<std::string>("lru", "fifo", "lfu", "clock", "sieve", "s3fifo", "arc",
                                                     "slru", "twoq", "cost");
     names.parameters["allocation.watermark"] = *rc::gen::inRange(0, 3) * 0.1;

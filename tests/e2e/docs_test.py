@@ -26,8 +26,10 @@ class Documents(PagelabTest):
         compiler = os.environ.get("CXX", "c++")
         subprocess.run([compiler, "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{SOURCE}", str(source)], check=True)
 
-    def test_the_example_policy_compiles(self):
-        self.compile(re.search(r"```cpp\n(.*?)```", README, re.DOTALL).group(1))
+    def test_the_example_policies_compile(self):
+        pages = [README] + [(SOURCE / "docs/policies" / page).read_text() for page in ("scheduling.md", "batching.md")]
+        for page in pages:
+            self.compile(re.search(r"```cpp\n(.*?)```", page, re.DOTALL).group(1))
 
     def test_the_eviction_policies_of_their_page_compile(self):
         examples = re.findall(r"```cpp\n(.*?)```", (SOURCE / "docs/policies/eviction.md").read_text(), re.DOTALL)

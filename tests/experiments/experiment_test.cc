@@ -210,7 +210,8 @@ TEST(Experiment, EveryExampleResolvesAndItsWorkloadCanBeMade) {
     }
     const auto workload = make_workload(e.workload, e.seed, 50272);
     EXPECT_EQ(workload->total(), e.workload.requests);
-    EXPECT_GT(e.device.device_blocks, blocks_for(Tokens(512), e.device.block_size) / 2)
+    const bool worked_out = e.device.sim && e.device.device_blocks == Blocks(0);
+    EXPECT_TRUE(worked_out || e.device.device_blocks > blocks_for(Tokens(512), e.device.block_size) / 2)
         << "a pool for one request";
   }
   EXPECT_GE(examples, 5);

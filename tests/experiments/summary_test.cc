@@ -131,6 +131,27 @@ TEST(summary, ThroughputIsOverTheWholeRunAndIdleTimeCounts) {
   EXPECT_FALSE(json.contains("reason"));
 }
 
+TEST(summary, TellsClientsApartAndCountsDeadlines) {
+  RunStatistics statistics;
+  for (const auto& [client, deadline] : {std::pair{0, 18.0}, std::pair{2, 17.0}, std::pair{2, -1.0}}) {
+    SequenceGroup group = finished_group({{1, 2}});
+    group.request.client = client;
+    if (deadline > 0) {
+      group.request.deadline = Seconds(deadline);
+    }
+    statistics.on_finish(metrics_of(group));
+  }
+  const auto json = summary_json(statistics, {}, {});
+  EXPECT_EQ(json["deadlines"]["finished"], 2);
+  EXPECT_EQ(json["deadlines"]["met"], 1) << "it ended at 18";
+  ASSERT_EQ(json["clients"].size(), 3u);
+  EXPECT_EQ(json["clients"][1]["finished"], 0);
+  EXPECT_EQ(json["clients"][2]["finished"], 2);
+  EXPECT_EQ(json["clients"][2]["output_tokens"], 4);
+  EXPECT_DOUBLE_EQ(json["clients"][2]["mean_ttft_s"], 2);
+  EXPECT_DOUBLE_EQ(json["clients"][2]["mean_normalized_latency_s_per_token"], 4);
+}
+
 TEST(summary, OfARunWithoutAStepIsAllZero) {
   RunStatistics statistics;
   const auto json = summary_json(statistics, {false, "interrupted"}, {});

@@ -22,13 +22,19 @@ inline constexpr std::int64_t kVocabulary = 1000;
 inline std::unique_ptr<Workload> workload(const std::string& toml, std::uint64_t seed = 1,
                                           const std::string& name = "w.toml") {
   const ConfigTable root = parse_config(toml, name);
-  const Parameters own = root.resolve(workload_parameters(), {"lengths", "arrivals"});
+  const Parameters own = root.resolve(workload_parameters(), workload_sections());
   WorkloadSpec spec;
   spec.requests = own.integer("requests");
   spec.duration = Seconds(own.real("duration_s"));
   spec.prefix = Tokens(own.integer("prefix_tokens"));
   spec.lengths = resolve_kind(root.section("lengths"), length_kinds(), "");
   spec.arrivals = resolve_kind(root.section("arrivals"), arrival_kinds(), "");
+  const auto section = [&](const char* marks, const std::vector<ParameterSpec>& specs, auto resolve) {
+    resolve(spec.marks, root.section(marks), root.section(marks).resolve(specs), "");
+  };
+  section("clients", client_parameters(), resolve_clients);
+  section("priorities", priority_parameters(), resolve_priorities);
+  section("deadlines", deadline_parameters(), resolve_deadlines);
   return make_workload(spec, seed, kVocabulary);
 }
 
