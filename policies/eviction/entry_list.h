@@ -20,7 +20,7 @@ class EntryLists {
   EntryLists() = default;
   /// `lists` empty lists over entries 0 .. entries - 1; a list is named by its number from 0.
   EntryLists(std::int32_t entries, std::int32_t lists)
-      : links_(static_cast<std::size_t>(entries + lists)),
+      : links_(static_cast<std::size_t>(entries) + static_cast<std::size_t>(lists)),
         sizes_(static_cast<std::size_t>(lists)),
         entries_(entries) {
     for (std::int32_t node = 0; node < entries + lists; ++node) {
@@ -39,10 +39,8 @@ class EntryLists {
   }
 
   /// The first member of a list that is not parked; end(list) if there is none.
-  CacheEntry front(std::int32_t list) const {
-    return CacheEntry(links_[static_cast<std::size_t>(entries_ + list)].next);
-  }
-  /// The member behind one that is not parked; end(list) behind the last.
+  CacheEntry front(std::int32_t list) const { return next(end(list)); }
+  /// The member behind one that is not parked, or behind end(list) the first; end(list) behind the last.
   CacheEntry next(CacheEntry entry) const { return CacheEntry(links_[entry.index()].next); }
   CacheEntry end(std::int32_t list) const { return CacheEntry(entries_ + list); }
   /// The first member of a list that can be evicted; those in use before it are parked. end(list) if there is
