@@ -31,7 +31,7 @@ Engine::Engine(Device& device, Clock& clock, Workload& workload, PolicySet polic
       workload_(workload),
       policies_(std::move(policies)),
       recorder_(recorder),
-      kv_(device.capacity(), *policies_.allocation, *policies_.sharing),
+      kv_(device.capacity(), *policies_.allocation, *policies_.sharing, *policies_.eviction),
       scheduler_(policies_, kv_),
       capacity_(device.capacity()) {}
 
@@ -116,10 +116,15 @@ void Engine::apply() {
     SequenceGroup& group = *decision.group;
     const Tokens recomputed_before = group.recomputed;
     kv_.apply(decision, batch_, plan_.decisions);
+    if (decision.kind == DecisionKind::share) {
+      record_.tokens_hit += decision.tokens;
+      group.hits += group.admitted < Seconds(0) ? decision.tokens : Tokens(0);
+      continue;
+    }
     if (decision.kind != DecisionKind::proceed) {
       change_queue(group, decision.kind);
     }
-    if (decision.tokens == Tokens(0)) {
+    if (!computes(decision)) {
       continue;
     }
     (decision.decoding ? record_.tokens_decode : record_.tokens_prefill) += decision.tokens;
@@ -134,7 +139,7 @@ void Engine::apply() {
 
   record_.slots = kv_.ledger(queues_.running);
   record_.blocks_logical = kv_.table_entries();
-  record_.blocks_physical = kv_.device().allocated();
+  record_.blocks_physical = kv_.in_use();
   record_.host_blocks_used = kv_.host().allocated();
   record_.running = static_cast<std::int32_t>(queues_.running.size());
   record_.waiting = static_cast<std::int32_t>(queues_.waiting.size());
@@ -226,7 +231,19 @@ void Engine::pin_prefix(SequenceGroup& group) {
   }
 }
 
+void Engine::cache_computed() {
+  const std::size_t planned = plan_.decisions.size();
+  for (std::size_t i = 0; i < planned; ++i) {
+    if (computes(plan_.decisions[i]) && kv_.has_unlisted(*plan_.decisions[i].group)) {
+      carry_out(DecisionKind::cache, *plan_.decisions[i].group, 0, "its blocks are full");
+    }
+  }
+}
+
 void Engine::commit() {
+  if (kv_.caches()) {
+    cache_computed();
+  }
   for (std::size_t i = 0; i + 1 < sampled_.size(); ++i) {
     if (i + 1 + groups_ahead < sampled_.size()) {
       prefetch_ends(*sampled_[i + groups_ahead].group);
@@ -235,6 +252,9 @@ void Engine::commit() {
     const auto end = static_cast<std::size_t>(sampled_[i + 1].first);
     commit_group(*sampled_[i].group, std::span(result_.candidates).subspan(first, end - first));
   }
+  record_.evictions = kv_.evictions() - std::exchange(evictions_, kv_.evictions());
+  record_.evicted_then_needed =
+      kv_.evicted_then_needed() - std::exchange(evicted_then_needed_, kv_.evicted_then_needed());
   progress_.preemptions += record_.preempt_recompute + record_.preempt_swap;
   progress_.tokens += record_.tokens_prefill + record_.tokens_decode;
 }
@@ -331,8 +351,7 @@ Progress Engine::progress() const {
   progress.now = clock_.now();
   const std::int64_t capacity = kv_.device().capacity().value();
   progress.occupancy =
-      capacity == 0 ? 0
-                    : static_cast<double>(kv_.device().allocated().value()) / static_cast<double>(capacity);
+      capacity == 0 ? 0 : static_cast<double>(kv_.in_use().value()) / static_cast<double>(capacity);
   return progress;
 }
 

@@ -56,6 +56,8 @@ class Engine {
   void apply();
   void change_queue(SequenceGroup& group, DecisionKind kind);
   void commit();
+  /// Lists the blocks that the step filled with the prefix cache.
+  void cache_computed();
   void commit_group(SequenceGroup& group, std::span<const TokenCandidate> candidates);
   void commit_samples(SequenceGroup& group, std::span<const TokenCandidate> candidates);
   void commit_beams(SequenceGroup& group, std::span<const TokenCandidate> candidates);
@@ -81,6 +83,8 @@ class Engine {
   Queues queues_;
   std::vector<std::unique_ptr<SequenceGroup>> groups_;  ///< the live ones, in no order
   Progress progress_;
+  std::int64_t evictions_ = 0;  ///< up to the last step
+  std::int64_t evicted_then_needed_ = 0;
 
   // The step at hand; kept for their memory.
   StepPlan plan_;  ///< with what followed from it, it is the step's decision log

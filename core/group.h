@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/eviction.h"
 #include "core/ids.h"
 #include "core/request.h"
 
@@ -26,10 +27,16 @@ struct alignas(64) Sequence {
   std::int32_t sample = 0;      ///< its number within the request: names its random stream
 
   // While the group waits: the first `shared` tokens are those of sequence `shared_with` (an earlier index of
-  // the group, so that a group preempted comes back with the sharing it had) or of a pinned prefix; whole
-  // blocks only. They count as computed: the other sequence will compute them first, or somebody has.
-  std::int32_t shared_with = -1;  ///< -1 while `shared` is not 0: a pinned prefix
+  // the group, so that a group preempted comes back with the sharing it had), of a pinned prefix or of the
+  // prefix cache; whole blocks only. They count as computed: the other sequence will compute them first, or
+  // somebody has.
+  std::int32_t shared_with = -1;  ///< -1 while `shared` is not 0: a pinned or cached prefix
   Tokens shared;
+
+  // Where blocks are cached: how many of the table's first blocks are known to the prefix cache, and the last
+  // of them; while the group waits, what it would find there.
+  std::int64_t listed = 0;
+  CacheEntry tip{-1};
 
   /// The table entry that holds `position`, or would hold it next. It is mostly the last: found without
   /// dividing.
@@ -61,6 +68,7 @@ struct alignas(64) SequenceGroup {
   std::vector<Sequence> live;  ///< sequences that still grow, in order of `sample` or of beam rank
   Seconds first_token{-1};     ///< negative until it is produced
   Tokens recomputed;           ///< so far, over all sequences
+  Tokens hits;                 ///< prompt tokens found in the prefix cache when it was first admitted
   Request request;
 
   /// Runs set aside for sequences that the group does not have yet, where every sequence has a run of its

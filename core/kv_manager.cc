@@ -24,7 +24,7 @@ std::string describe(const SequenceGroup& group) {
 }  // namespace
 
 KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocation,
-                     const SharingPolicy& sharing)
+                     const SharingPolicy& sharing, EvictionPolicy& eviction)
     : block_size_(capacity.block_size),
       allocation_(allocation),
       sharing_(sharing),
@@ -35,7 +35,10 @@ KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocatio
       pinned_(capacity.block_size),
       marks_(static_cast<std::size_t>(std::max(capacity.device_blocks, capacity.host_blocks).value()), 0),
       moved_to_(marks_.size()) {
-  if (runs_ && (sharing_.within_group() || sharing_.pins_prefixes())) {
+  if (auto index = sharing_.make_index(capacity.device_blocks, capacity.block_size)) {
+    cache_ = std::make_unique<PrefixCache>(std::move(index), eviction, capacity.device_blocks);
+  }
+  if (runs_ && (sharing_.within_group() || sharing_.pins_prefixes() || cache_)) {
     throw InputError(
         "the allocation policy gives every sequence a run of blocks of its own, so no block can be shared: "
         "set "
@@ -66,7 +69,7 @@ Blocks KvManager::blocks_to_admit(const SequenceGroup& group) const {
   for (const Sequence& sequence : group.live) {
     sum += reserved(group, sequence.known()) - blocks_for(sequence.shared, block_size_);
   }
-  return sum;
+  return cache_ ? sum + idle_hits(group) : sum;
 }
 
 Blocks KvManager::blocks_to_append_to_all(const SequenceGroup& group, Tokens tokens) const {
@@ -111,13 +114,13 @@ Blocks KvManager::blocks_held(const SequenceGroup& group) const {
 }
 
 Blocks KvManager::blocks_freed(const SequenceGroup& group) const {
-  return blocks_held(group) - pinned_.leading(group.live.front().blocks);
+  return cache_ ? blocks_made_idle(group) : blocks_held(group) - pinned_.leading(group.live.front().blocks);
 }
 
-inline void KvManager::extend(Sequence& sequence, Tokens tokens) {
+inline void KvManager::extend(SequenceGroup& group, Sequence& sequence, Tokens tokens) {
   const Tokens end = sequence.computed + tokens;
   for (Blocks lack = lacking(sequence, tokens); lack > Blocks(0); lack -= Blocks(1)) {
-    emplace(sequence.blocks) = device_.allocate();
+    emplace(sequence.blocks) = new_block(group);
   }
   Tokens start = static_cast<std::int64_t>(sequence.blocks.size() - 1) * block_size_;
   if (sequence.computed >= start) {  // most steps stay within the last block
@@ -133,7 +136,7 @@ inline void KvManager::extend(Sequence& sequence, Tokens tokens) {
 }
 
 inline void KvManager::write(SequenceGroup& group, Sequence& sequence, Tokens tokens, StepBatch& batch) {
-  extend(sequence, tokens);
+  extend(group, sequence, tokens);
   append(batch, group, sequence, sequence.computed, tokens);
   const Tokens after = sequence.computed + tokens;
   if (sequence.computed < sequence.most_computed) {
@@ -179,6 +182,9 @@ void KvManager::compute_all(SequenceGroup& group, const Decision& decision, Step
 void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
   SequenceGroup& group = *decision.group;
   switch (decision.kind) {
+    case DecisionKind::share:
+      share(group);
+      break;
     case DecisionKind::admit:
       runs_ ? admit_in_runs(group) : admit(group);
       break;
@@ -202,8 +208,12 @@ void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
     case DecisionKind::finish:
       finish(group, static_cast<std::size_t>(decision.sequence));
       break;
+    case DecisionKind::cache:
+      list_blocks(group);
+      break;
     case DecisionKind::proceed:
     case DecisionKind::copy_on_write:
+    case DecisionKind::evict:
       PAGELAB_INVARIANT(false, fmt::format("'{}' changes no owners by itself", name_of(decision.kind)));
   }
 }
@@ -214,8 +224,7 @@ void KvManager::admit(SequenceGroup& group) {
   for (Sequence& sequence : group.live) {
     const auto blocks = static_cast<std::size_t>(reserved(group, sequence.known()).value());
     const auto shared = static_cast<std::size_t>(sequence.shared / block_size_);
-    sequence.blocks.clear();
-    for (std::size_t entry = 0; entry < blocks; ++entry) {
+    for (std::size_t entry = sequence.blocks.size(); entry < blocks; ++entry) {  // behind cached ones, if any
       if (entry < shared) {
         sequence.blocks.push_back(
             sequence.shared_with < 0
@@ -223,7 +232,7 @@ void KvManager::admit(SequenceGroup& group) {
                 : group.live[static_cast<std::size_t>(sequence.shared_with)].blocks[entry]);
         device_.retain(sequence.blocks.back());
       } else {
-        sequence.blocks.push_back(device_.allocate());
+        sequence.blocks.push_back(new_block(group));
       }
     }
   }
@@ -236,6 +245,9 @@ void KvManager::release(std::vector<BlockId>& table) {
   }
   if (runs_ && !table.empty()) {
     runs_->give_back(table.front(), Blocks(static_cast<std::int64_t>(table.size())));
+  }
+  if (cache_) {
+    cache_->let_go(table, [this](BlockId block) { return device_.shared(block); });
   }
   table.clear();
 }
@@ -253,7 +265,7 @@ void KvManager::unshare(SequenceGroup& group, std::size_t index, StepBatch& batc
 void KvManager::copy_on_write(SequenceGroup& group, std::size_t index, std::size_t table_entry,
                               StepBatch& batch, std::vector<Decision>& log) {
   BlockId& block = group.live[index].blocks[table_entry];
-  const BlockId copy = device_.allocate();
+  const BlockId copy = new_block(group);
   device_.set_fill(copy, device_.fill(block));
   batch.copies.push_back({.source = block, .target = copy});
   device_.release(block);
@@ -274,6 +286,7 @@ void KvManager::drop(SequenceGroup& group) {
   for (Sequence& sequence : group.live) {
     release(sequence.blocks);
     sequence.computed = sequence.shared;
+    forget_listed(sequence);
   }
   release_spare(group);
   group.state = GroupState::waiting;
@@ -302,9 +315,10 @@ void KvManager::remember_sharing(SequenceGroup& group) const {
 void KvManager::move(SequenceGroup& group, BlockPool& from, BlockPool& to, std::vector<BlockCopy>& copies) {
   new_marks();
   for (Sequence& sequence : group.live) {
+    left_.assign(sequence.blocks.begin(), sequence.blocks.end());
     for (BlockId& block : sequence.blocks) {
       if (mark(block)) {
-        const BlockId target = to.allocate();
+        const BlockId target = &to == &device_ ? new_block(group) : to.allocate();
         to.set_fill(target, from.fill(block));
         copies.push_back({.source = block, .target = target});
         moved_to_[block.index()] = target;
@@ -315,6 +329,10 @@ void KvManager::move(SequenceGroup& group, BlockPool& from, BlockPool& to, std::
       block = moved_to_[source.index()];
       from.release(source);
     }
+    if (cache_ && &from == &device_) {
+      cache_->let_go(left_, [this](BlockId block) { return device_.shared(block); });
+    }
+    forget_listed(sequence);
   }
 }
 
@@ -347,10 +365,10 @@ void KvManager::finish(SequenceGroup& group, std::size_t index) {
 void KvManager::check_integrity(std::span<SequenceGroup* const> running,
                                 std::span<SequenceGroup* const> swapped) const {
   const auto check = [this](const BlockPool& pool, std::span<SequenceGroup* const> groups,
-                            std::span<const BlockId> pinned) {
+                            std::span<const BlockId> kept) {
     pool.check_integrity();
     std::vector<std::int32_t> owners(static_cast<std::size_t>(pool.capacity().value()), 0);
-    for (const BlockId block : pinned) {
+    for (const BlockId block : kept) {
       ++owners[block.index()];
     }
     for (const SequenceGroup* group : groups) {
@@ -375,8 +393,12 @@ void KvManager::check_integrity(std::span<SequenceGroup* const> running,
                         fmt::format("block {}: {} owners, count {}", i, owners[i], counted));
     }
   };
-  check(device_, running, pinned_.blocks());
+  check(device_, running,
+        cache_ ? cache_->blocks() : std::vector(pinned_.blocks().begin(), pinned_.blocks().end()));
   check(host_, swapped, {});
+  if (cache_) {
+    cache_->check_integrity();
+  }
 }
 
 }  // namespace pagelab

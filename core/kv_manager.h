@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,21 +18,28 @@
 #include "core/group.h"
 #include "core/pinned_prefixes.h"
 #include "core/policies.h"
+#include "core/prefix_cache.h"
 #include "core/step.h"
 
 namespace pagelab {
 
 class KvManager {
  public:
-  /// Borrows the policies, which must outlive it. Throws InputError if the two exclude each other.
-  KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocation, const SharingPolicy& sharing);
+  /// Borrows the policies, which must outlive it. Throws InputError if two exclude each other.
+  KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocation, const SharingPolicy& sharing,
+            EvictionPolicy& eviction);
 
   const BlockPool& device() const { return device_; }
   const BlockPool& host() const { return host_; }
   Tokens block_size() const { return block_size_; }
 
-  /// Device blocks that admitting a waiting group takes: its known tokens, or what the allocation policy
-  /// reserves.
+  /// Device blocks that can be had: free ones, and cached ones that no sequence uses.
+  Blocks obtainable() const { return device_.free() + idle(); }
+  /// Allocated device blocks without the idle cached ones.
+  Blocks in_use() const { return device_.allocated() - idle(); }
+
+  /// Of those that can be had, how many admitting a waiting group takes: for its known tokens, or what the
+  /// allocation policy reserves; and the idle cached blocks that it would begin with.
   Blocks blocks_to_admit(const SequenceGroup& group) const;
   /// Device blocks that computing `tokens` more tokens of a running group takes, copies on write included.
   Blocks blocks_to_append(const SequenceGroup& group, Tokens tokens) const {
@@ -43,10 +51,27 @@ class KvManager {
   /// Of those of a running group, the ones that are free when it gives them up.
   Blocks blocks_freed(const SequenceGroup& group) const;
   /// Entries of all block tables of running groups.
-  Blocks table_entries() const { return device_.references() - pinned(); }
+  Blocks table_entries() const { return device_.references() - pinned() - cached(); }
 
   /// Blocks that stay for the rest of the run, whoever uses them.
   Blocks pinned() const { return Blocks(static_cast<std::int64_t>(pinned_.blocks().size())); }
+
+  /// Whether contents of full blocks are cached for later sequences (SharingPolicy::make_index).
+  bool caches() const { return cache_ != nullptr; }
+  /// Blocks whose content is cached, in use or not.
+  Blocks cached() const { return cache_ ? cache_->cached() : Blocks(0); }
+  /// Those of them that no sequence uses.
+  Blocks idle() const { return cache_ ? cache_->idle() : Blocks(0); }
+  std::int64_t evictions() const { return cache_ ? cache_->evictions() : 0; }
+  std::int64_t evicted_then_needed() const { return cache_ ? cache_->evicted_then_needed() : 0; }
+  /// Lets a waiting group begin with what the prefix cache holds of its first sequence now. To be done, where
+  /// blocks are cached, in every plan that may admit it; what is found stays until the next block is evicted.
+  void look_up(SequenceGroup& group) const;
+  /// What tells apart the first block of a group's first sequence that is not cached, if it is full already:
+  /// two groups of equal keys are about to compute the same.
+  std::optional<std::uint64_t> next_content(const SequenceGroup& group) const;
+  /// Whether a running group has full blocks that are not cached yet.
+  bool has_unlisted(const SequenceGroup& group) const;
 
   /// Whether each sequence has a run of adjacent blocks of its own (AllocationPolicy::make_runs).
   bool in_runs() const { return runs_ != nullptr; }
@@ -75,8 +100,12 @@ class KvManager {
     if (decision.kind != DecisionKind::proceed) {
       change_owners(decision, batch);
     }
-    if (decision.tokens > Tokens(0)) {
+    if (computes(decision)) {
       compute(decision, batch, log);
+    }
+    if (!evicted_.empty()) {
+      log.insert(log.end(), evicted_.begin(), evicted_.end());
+      evicted_.clear();
     }
   }
 
@@ -111,6 +140,31 @@ class KvManager {
   /// Lets go of a table of device blocks, which is then empty.
   void release(std::vector<BlockId>& table);
   void release_spare(SequenceGroup& group);
+  /// A block for the group: a free one, or else that of an evicted content.
+  BlockId new_block(SequenceGroup& group) {
+    if (cache_ && device_.free() == Blocks(0)) {
+      evict_for(group);
+    }
+    return device_.allocate();
+  }
+  void evict_for(SequenceGroup& group);
+  void share(SequenceGroup& group);
+  /// Makes the full blocks of a running group's sequences known to the prefix cache. Where it has their
+  /// content already, the sequence goes on with the cached block and gives its own back.
+  void list_blocks(SequenceGroup& group);
+  /// Tokens of a sequence whose blocks are cached once they are computed.
+  Tokens cacheable(const Sequence& sequence) const;
+  /// The tokens of one block of a sequence.
+  std::span<const TokenId> block_tokens(const SequenceGroup& group, const Sequence& sequence,
+                                        std::int64_t block) const;
+  /// Of a running group's blocks, those that no other group uses.
+  Blocks blocks_made_idle(const SequenceGroup& group) const;
+  static void forget_listed(Sequence& sequence) {
+    sequence.listed = 0;
+    sequence.tip = PrefixIndex::root;
+  }
+  /// Idle cached blocks among those that the group would begin with.
+  Blocks idle_hits(const SequenceGroup& group) const;
   void fork_into_run(SequenceGroup& group, std::size_t parent, StepBatch& batch);
   void finish_in_run(SequenceGroup& group, Sequence& sequence);
   /// Shares the decision's tokens out over the group's sequences, with slots to write them into.
@@ -127,7 +181,7 @@ class KvManager {
   /// all.
   std::size_t first_written(const Sequence& sequence) const;
   /// Makes the table long enough for the sequence's next tokens, and their slots valid.
-  void extend(Sequence& sequence, Tokens tokens);
+  void extend(SequenceGroup& group, Sequence& sequence, Tokens tokens);
   void drop(SequenceGroup& group);
   void remember_sharing(SequenceGroup& group) const;
   void move(SequenceGroup& group, BlockPool& from, BlockPool& to, std::vector<BlockCopy>& copies);
@@ -151,6 +205,11 @@ class KvManager {
   mutable std::vector<std::uint32_t> marks_;
   mutable std::uint32_t mark_ = 0;
   std::vector<BlockId> moved_to_;
+  mutable std::vector<std::int32_t> uses_;  ///< scratch: of each block by one group
+  mutable std::vector<TokenId> tokens_;     ///< scratch of look-ups
+  std::vector<BlockId> left_;               ///< scratch: a table that is given up
+  std::vector<Decision> evicted_;           ///< by the decision being applied, for the log
+  std::unique_ptr<PrefixCache> cache_;      ///< null: no block outlives its sequences
 };
 
 }  // namespace pagelab

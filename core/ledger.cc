@@ -69,6 +69,7 @@ SlotLedger KvManager::ledger(std::span<SequenceGroup* const> running) {
   for (const BlockId block : pinned_.blocks()) {
     ledger.cached += device_.shared(block) ? Tokens(0) : device_.fill(block);
   }
+  ledger.cached += idle().value() * block_size_;
   ledger.token -= ledger.cached;
   ledger.reserved = Tokens(empty.reserved);
   ledger.internal = Tokens(empty.internal);

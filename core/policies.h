@@ -13,6 +13,7 @@
 
 #include "core/block_runs.h"
 #include "core/ids.h"
+#include "core/prefix_index.h"
 #include "core/views.h"
 
 namespace pagelab {
@@ -119,6 +120,15 @@ class SharingPolicy {
   /// Whether a prefix that requests declare as shared (Request::shared_prefix) stays in the pool once it was
   /// computed, for all later requests that begin with it: its whole blocks, for the rest of the run.
   virtual bool pins_prefixes() const { return false; }
+  /// How contents of full blocks are found, if they are cached for all sequences that begin with them until
+  /// the eviction policy lets them go. Requires within_group(). None: no block outlives its sequences.
+  virtual std::unique_ptr<PrefixIndex> make_index(Blocks capacity, Tokens block_size) const {
+    (void)capacity;
+    (void)block_size;
+    return nullptr;
+  }
+  /// Whether blocks with generated tokens are cached too.
+  virtual bool caches_outputs() const { return true; }
 };
 
 }  // namespace pagelab

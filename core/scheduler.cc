@@ -52,7 +52,7 @@ void Scheduler::plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& p
     refresh_keys(queues, now);
   }
   so_far_ = {};
-  free_ = kv_.device().free();
+  free_ = kv_.obtainable();
   host_free_ = kv_.host().free();
   preempted_ = false;
   swapped_left_ = queues.swapped.size();
@@ -62,6 +62,7 @@ void Scheduler::plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& p
     ++so_far_.running_groups;
     so_far_.running_sequences += group->width();
   }
+  note_prefills();
   for (const Stage stage : ask(policies_.batching, [](BatchingPolicy& p) { return p.stages(); })) {
     switch (stage) {
       case Stage::running:
@@ -75,6 +76,7 @@ void Scheduler::plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& p
         break;
     }
   }
+  plan.decisions.insert(plan.decisions.begin(), shares_.begin(), shares_.end());
   if (so_far_.groups == 0 && !preempted_ && !queues.empty()) {
     broken("batching", policies_.batching.name, "groups are there to run and none got a token");
   }
@@ -225,11 +227,53 @@ void Scheduler::walk_swapped(const Queues& queues, StepPlan& plan) {
   }
 }
 
+void Scheduler::note_prefills() {
+  shares_.clear();
+  awaited_.clear();
+  if (!kv_.caches()) {
+    return;
+  }
+  for (const SequenceGroup* group : running_) {
+    if (group->live.front().pending() > Tokens(1)) {
+      await(*group);
+    }
+  }
+}
+
+void Scheduler::await(const SequenceGroup& group) {
+  if (const auto content = kv_.next_content(group)) {
+    awaited_.push_back(*content);
+  }
+}
+
+bool Scheduler::awaited(const SequenceGroup& group) const {
+  const auto content = kv_.next_content(group);
+  return content && std::ranges::find(awaited_, *content) != awaited_.end();
+}
+
+void Scheduler::share_cached(SequenceGroup& group) {
+  const Tokens found = group.live.front().shared;
+  if (found > Tokens(0)) {
+    shares_.push_back({.kind = DecisionKind::share,
+                       .group = &group,
+                       .sequence = 0,
+                       .tokens = found,
+                       .reason = "its prompt begins with cached blocks"});
+  }
+  await(group);
+}
+
 void Scheduler::walk_waiting(const Queues& queues, StepPlan& plan) {
   if (preempted_ || swapped_left_ > 0) {
     return;
   }
   for (SequenceGroup* group : queues.waiting) {
+    if (kv_.caches()) {
+      kv_.look_up(*group);
+      if (awaited(*group)) {
+        continue;  // computed once, for all that begin with it
+      }
+    }
     const Tokens tokens = grant(*group, Stage::waiting);
     if (tokens == Tokens(0)) {
       break;
@@ -239,6 +283,9 @@ void Scheduler::walk_waiting(const Queues& queues, StepPlan& plan) {
       break;
     }
     free_ -= need;
+    if (kv_.caches()) {
+      share_cached(*group);
+    }
     take(DecisionKind::admit, *group, tokens, "its turn, and there is room", plan);
   }
 }

@@ -56,6 +56,14 @@ class Scheduler {
   /// Takes the group that grant() was last asked for into the step.
   void take(DecisionKind kind, SequenceGroup& group, Tokens tokens, const char* reason, StepPlan& plan);
   bool fits_with_watermark(Blocks need) const;
+  /// Starts a plan's account of what is about to be computed and shared.
+  void note_prefills();
+  /// Lets a group that is admitted begin with what look_up() found.
+  void share_cached(SequenceGroup& group);
+  /// Whether a group in this step is about to compute what a waiting one would compute first.
+  bool awaited(const SequenceGroup& group) const;
+  /// Notes what a group in this step will compute first, for awaited().
+  void await(const SequenceGroup& group);
   /// Whether there are runs for a group besides those of the groups admitted so far in this plan.
   bool runs_fit(const SequenceGroup& group);
   [[noreturn]] void broken(std::string_view axis, const std::string& name, const std::string& rule) const;
@@ -76,7 +84,9 @@ class Scheduler {
   std::size_t swapped_left_ = 0;
   std::vector<SequenceGroup*> running_;  ///< not preempted in this plan
   std::vector<GroupView> candidates_;
-  std::vector<Blocks> runs_;  ///< of the groups admitted
+  std::vector<Blocks> runs_;            ///< of the groups admitted
+  std::vector<std::uint64_t> awaited_;  ///< KvManager::next_content of those that compute prompts
+  std::vector<Decision> shares_;        ///< go first, so that nothing evicts what is shared
 };
 
 }  // namespace pagelab

@@ -22,6 +22,12 @@ std::string_view name_of(DecisionKind kind) {
       return "finish";
     case DecisionKind::pin_prefix:
       return "pin_prefix";
+    case DecisionKind::share:
+      return "share";
+    case DecisionKind::cache:
+      return "cache";
+    case DecisionKind::evict:
+      return "evict";
   }
   return "?";
 }

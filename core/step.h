@@ -12,6 +12,7 @@
 namespace pagelab {
 
 enum class DecisionKind : std::uint8_t {
+  share,              ///< a waiting group about to be admitted begins with cached blocks
   admit,              ///< a waiting group gets blocks and tokens
   proceed,            ///< a running group gets tokens
   preempt_recompute,  ///< a running group loses its blocks and goes back to waiting
@@ -20,7 +21,9 @@ enum class DecisionKind : std::uint8_t {
   copy_on_write,      ///< a sequence about to write into a shared block gets a copy
   fork,               ///< a new sequence shares all blocks of another
   finish,             ///< a sequence ended; its blocks lose an owner
-  pin_prefix          ///< the prefix that a request declares as shared stays for later ones
+  pin_prefix,         ///< the prefix that a request declares as shared stays for later ones
+  cache,              ///< full blocks of a sequence can be shared from now on
+  evict               ///< the content of a cached block is dropped, to be the group's
 };
 std::string_view name_of(DecisionKind kind);
 
@@ -29,7 +32,7 @@ struct Decision {
   DecisionKind kind{};
   SequenceGroup* group = nullptr;
   std::int32_t sequence = -1;  ///< index into group->live of the sequence meant; -1: the whole group
-  Tokens tokens{};             ///< admit, proceed, swap_in: tokens to compute in this step
+  Tokens tokens{};  ///< admit, proceed, swap_in: to compute in this step; share, cache, evict: meant
   const char* reason = "";
   bool decoding = false;   ///< the tokens are those drawn last, one per sequence
   bool completes = false;  ///< they are all that is pending: the group's next tokens are drawn
@@ -72,11 +75,21 @@ struct StepRecord {
   Tokens tokens_prefill;     ///< computed in chunks: prompts, and recomputation
   Tokens tokens_decode;      ///< computed one per sequence, right after they were drawn
   Tokens tokens_recomputed;  ///< of both: those whose KV had been computed before
+  Tokens tokens_hit;         ///< not computed, since the prefix cache had them
   std::int32_t preempt_recompute = 0;
   std::int32_t preempt_swap = 0;
   Blocks blocks_copied;  ///< copy on write
   Bytes bytes_swapped_in;
   Bytes bytes_swapped_out;
+  std::int64_t evictions = 0;            ///< cached blocks dropped
+  std::int64_t evicted_then_needed = 0;  ///< blocks computed and cached again that had been evicted before
 };
+
+/// Whether a decision's tokens are computed in the step.
+inline bool computes(const Decision& decision) {
+  return decision.tokens > Tokens(0) &&
+         (decision.kind == DecisionKind::admit || decision.kind == DecisionKind::proceed ||
+          decision.kind == DecisionKind::swap_in);
+}
 
 }  // namespace pagelab

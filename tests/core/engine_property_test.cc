@@ -64,7 +64,8 @@ PolicyNames random_policies() {
     names.sharing = "none";
     names.parameters["allocation.max_length"] = std::int64_t{kLongest};
   } else {
-    names.sharing = *rc::gen::element<std::string>("group", "none", "pinned_prefix");
+    names.sharing =
+        *rc::gen::element<std::string>("group", "none", "pinned_prefix", "prefix_hash", "prefix_radix");
     names.parameters["allocation.watermark"] = *rc::gen::inRange(0, 3) * 0.1;
   }
   if (names.batching == "static") {

@@ -19,7 +19,7 @@ class Bench {
             .block_size = Tokens(block_size),
             .block_bytes = Bytes(1),
             .max_positions = Tokens(4096)},
-           *policies_.allocation, *policies_.sharing) {
+           *policies_.allocation, *policies_.sharing, *policies_.eviction) {
     clear(batch);
   }
 

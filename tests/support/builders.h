@@ -147,7 +147,9 @@ inline Run run(Device& device, std::vector<Request> requests, const PolicyNames&
     engine.check_integrity();
   }
   run.progress = engine.progress();
-  EXPECT_EQ(engine.kv().device().allocated(), engine.kv().pinned()) << "blocks are lost";
+  EXPECT_EQ(engine.kv().device().allocated(), engine.kv().pinned() + engine.kv().cached())
+      << "blocks are lost";
+  EXPECT_EQ(engine.kv().cached(), engine.kv().idle()) << "a block is in use for nobody";
   EXPECT_EQ(engine.kv().host().allocated(), Blocks(0)) << "host blocks are lost";
   EXPECT_EQ(workload.ended, workload.total());
   return run;
