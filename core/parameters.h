@@ -30,7 +30,7 @@ struct ParameterSpec {
   std::optional<double> above{};       ///< the value must be greater than this
   std::vector<std::string> choices{};  ///< of a text; empty: any text
   bool required = false;               ///< must be given; the default only tells the type
-  bool path = false;  ///< a text (or list of texts) that names a file or folder, relative to where it is written
+  bool path = false;  ///< a text that names a file or folder, relative to where it is written
 };
 
 /// "an integer", "a real number", "a text", "true or false", "a list of integers", "a list of real numbers",

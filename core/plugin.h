@@ -1,5 +1,5 @@
-// What a plugin includes: the policy interfaces, the macro that registers its policies, and the record by which
-// `pagelab` sees whether the plugin was built for it.
+// What a plugin includes: the policy interfaces, the macro that registers its policies, and the record by
+// which `pagelab` sees whether the plugin was built for it.
 //
 // A plugin is a shared library with one PAGELAB_PLUGIN in it, outside of any namespace:
 //
@@ -7,10 +7,10 @@
 //     registry.add<pagelab::SchedulingPolicy, MyPolicy>({.name = "mine", .summary = "what it does"});
 //   }
 //
-// It exports two names: `pagelab_plugin_abi`, plain data, which is compared with the program's own record before
-// anything else of the library is used, and `pagelab_plugin_register`. The program owns the loaded library and
-// keeps it until the policies made from it are gone. Build it with pagelab_plugin() of the CMake package, which
-// sets the flags and links the few functions behind these headers.
+// It exports two names: `pagelab_plugin_abi`, plain data, which is compared with the program's own record
+// before anything else of the library is used, and `pagelab_plugin_register`. The program owns the loaded
+// library and keeps it until the policies made from it are gone. Build it with pagelab_plugin() of the CMake
+// package, which sets the flags and links the few functions behind these headers.
 #pragma once
 
 #include <cstddef>
@@ -26,8 +26,9 @@ namespace pagelab {
 #define PAGELAB_TEXT_(value) #value
 #define PAGELAB_TEXT(value) PAGELAB_TEXT_(value)
 #if defined(__clang__)
-#define PAGELAB_COMPILER_TEXT \
-  "Clang " PAGELAB_TEXT(__clang_major__) "." PAGELAB_TEXT(__clang_minor__) "." PAGELAB_TEXT(__clang_patchlevel__)
+#define PAGELAB_COMPILER_TEXT                                                                \
+  "Clang " PAGELAB_TEXT(__clang_major__) "." PAGELAB_TEXT(__clang_minor__) "." PAGELAB_TEXT( \
+      __clang_patchlevel__)
 #else
 #define PAGELAB_COMPILER_TEXT \
   "GCC " PAGELAB_TEXT(__GNUC__) "." PAGELAB_TEXT(__GNUC_MINOR__) "." PAGELAB_TEXT(__GNUC_PATCHLEVEL__)
@@ -90,6 +91,6 @@ __attribute__((visibility("default"))) void pagelab_plugin_register(pagelab::Pol
 }
 
 /// Begins the function that registers the library's policies.
-#define PAGELAB_PLUGIN(registry)                                         \
+#define PAGELAB_PLUGIN(registry)                                                 \
   constinit const pagelab::PluginAbi pagelab_plugin_abi = pagelab::plugin_abi(); \
   void pagelab_plugin_register(pagelab::PolicyRegistry& registry)

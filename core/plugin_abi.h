@@ -1,5 +1,5 @@
-// PluginAbi: the record by which the program sees whether a shared library was built for it (core/plugin.h). Plain
-// data, read before anything else of the library.
+// PluginAbi: the record by which the program sees whether a shared library was built for it (core/plugin.h).
+// Plain data, read before anything else of the library.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,8 @@
 
 namespace pagelab {
 
-/// What a library and the program must have in common so that the one can call the other. Texts end with a zero.
+/// What a library and the program must have in common so that the one can call the other. Texts end with a
+/// zero.
 struct PluginAbi {
   char magic[16];             ///< PluginAbi::mark
   std::uint32_t size;         ///< of this record, in bytes

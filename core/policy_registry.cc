@@ -30,17 +30,20 @@ void check_declaration(std::string_view axis, const PolicyInfo& info) {
   require(is_plain_name(info.name), "a name consists of letters, digits, '_' and '-'");
   for (auto spec = info.parameters.begin(); spec != info.parameters.end(); ++spec) {
     const std::string& name = spec->name;
-    require(is_plain_name(name), fmt::format("parameter '{}': a name consists of letters, digits, '_' and '-'", name));
+    require(is_plain_name(name),
+            fmt::format("parameter '{}': a name consists of letters, digits, '_' and '-'", name));
     require(name != "name", "no parameter may be called 'name', which chooses the policy");
-    require(std::none_of(info.parameters.begin(), spec, [&](const ParameterSpec& s) { return s.name == name; }),
-            fmt::format("parameter '{}' is declared twice", name));
+    require(
+        std::none_of(info.parameters.begin(), spec, [&](const ParameterSpec& s) { return s.name == name; }),
+        fmt::format("parameter '{}' is declared twice", name));
     require(spec->required || is_valid(*spec, spec->default_value),
             fmt::format("the default of parameter '{}' is not {}", name, domain_text(*spec)));
   }
 }
 
 /// `ownerless`: what to say of a name taken by a policy that is of no plugin.
-void check_free(const PolicyRegistry::AxisEntry& axis, const std::string& name, const std::string& ownerless) {
+void check_free(const PolicyRegistry::AxisEntry& axis, const std::string& name,
+                const std::string& ownerless) {
   for (const PolicyEntry& other : axis.policies) {
     if (other.info.name == name) {
       const std::string& plugin = other.info.plugin;

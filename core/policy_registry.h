@@ -108,8 +108,8 @@ class PolicyRegistry {
          })});
   }
 
-  /// Registers all that `other` holds, as of the plugin of that name. Throws InputError if a name is taken; then
-  /// nothing is registered.
+  /// Registers all that `other` holds, as of the plugin of that name. Throws InputError if a name is taken;
+  /// then nothing is registered.
   void add_all(const PolicyRegistry& other, const std::string& plugin);
 
   const std::vector<AxisEntry>& axes() const { return axes_; }

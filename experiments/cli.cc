@@ -65,7 +65,8 @@ void add_run(CLI::App& app, RunOptions& options, Command& command, Interrupt& in
       ->expected(1)
       ->take_all()
       ->allow_extra_args(false);
-  run->add_option("--plugin", options.plugins, "a shared library of policies, besides those of the files; may be repeated")
+  run->add_option("--plugin", options.plugins,
+                  "a shared library of policies, besides those of the files; may be repeated")
       ->type_name("FILE.so")
       ->expected(1)
       ->take_all()
@@ -89,12 +90,14 @@ int list(const ListOptions& options, bool describe) {
   Plugins plugins;
   load_plugins(options.plugins, plugins);
   const PolicyRegistry registry = with_plugins(builtin, plugins);
-  return print(describe ? describe_policy(registry, options.which)
-                        : plugins.empty() ? list_policies(registry) : describe_plugins(plugins));
+  return print(describe          ? describe_policy(registry, options.which)
+               : plugins.empty() ? list_policies(registry)
+                                 : describe_plugins(plugins));
 }
 
 void add_lists(CLI::App& app, ListOptions& options, Command& command) {
-  CLI::App* policies = app.add_subcommand("policies", "List the policies of every axis, or those in a plugin");
+  CLI::App* policies =
+      app.add_subcommand("policies", "List the policies of every axis, or those in a plugin");
   CLI::App* describe = policies->add_subcommand("describe", "Describe one policy and its parameters");
   describe->add_option("AXIS/NAME", options.which, "such as batching/mixed")->required();
   for (CLI::App* taker : {policies, describe}) {
@@ -204,7 +207,8 @@ void add_reproduce(CLI::App& app, ReproduceOptions& options, Command& command, I
 }
 
 void add_new_policy(CLI::App& app, NewPolicyOptions& options, Command& command) {
-  CLI::App* made = app.add_subcommand("new-policy", "Write a plugin with one policy, an experiment and a test");
+  CLI::App* made =
+      app.add_subcommand("new-policy", "Write a plugin with one policy, an experiment and a test");
   made->add_option("AXIS", options.axis, "such as scheduling (pagelab policies lists them)")->required();
   made->add_option("NAME", options.name, "of the policy: small letters, digits and '_'")->required();
   made->add_option("DIR", options.folder, "where its files go")->required();

@@ -274,8 +274,9 @@ std::string experiment_toml(const Experiment& experiment, const std::filesystem:
   for (const Experiment::Section& section : experiment.sections) {
     text += section.path.empty() ? "\n" : fmt::format("\n[{}]\n", section.path);
     for (const Parameters::Entry& entry : section.parameters) {
-      text += fmt::format("{:<32}  # {}\n", fmt::format("{} = {}", entry.spec.name, value_text(entry, folder)),
-                          comment(entry.spec));
+      text +=
+          fmt::format("{:<32}  # {}\n", fmt::format("{} = {}", entry.spec.name, value_text(entry, folder)),
+                      comment(entry.spec));
     }
   }
   return text;

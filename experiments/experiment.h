@@ -80,8 +80,9 @@ struct Experiment {
   std::vector<Section> sections;
 };
 
-/// Reads an experiment. Overrides are "a.b.c=VALUE". `registry` holds the built-in policies; the experiment's plugins
-/// add theirs, and so do those in the files `plugins`. Throws InputError that names file, line and key.
+/// Reads an experiment. Overrides are "a.b.c=VALUE". `registry` holds the built-in policies; the experiment's
+/// plugins add theirs, and so do those in the files `plugins`. Throws InputError that names file, line and
+/// key.
 Experiment read_experiment(const std::filesystem::path& file, std::span<const std::string> overrides,
                            const PolicyRegistry& registry, const TextList& plugins = {});
 /// The same from a parsed document; `name` is used unless it sets one.
@@ -93,8 +94,9 @@ Experiment resolve_experiment(const ConfigTable& root, const std::string& name,
 /// only way there leads through the root of the file system.
 std::string experiment_toml(const Experiment& experiment, const std::filesystem::path& folder);
 
-/// Makes the policies of a run, which must not outlive the experiment, since that holds the plugins. `registry` must
-/// be the one that the experiment was resolved with. Throws InputError that names the policy if one cannot be made.
+/// Makes the policies of a run, which must not outlive the experiment, since that holds the plugins.
+/// `registry` must be the one that the experiment was resolved with. Throws InputError that names the policy
+/// if one cannot be made.
 PolicySet make_policies(const Experiment& experiment, const PolicyRegistry& registry);
 
 }  // namespace pagelab

@@ -55,8 +55,9 @@ std::string describe_plugins(const Plugins& plugins) {
   std::string text;
   for (const auto& plugin : plugins) {
     const PluginAbi& abi = plugin->abi();
-    text += fmt::format("{}\nbuilt for pagelab {} by {}, {}, sanitizer {}, assertions {}\n", plugin->file().string(),
-                        abi.pagelab, abi.compiler, abi.standard_library, abi.sanitizers, abi.assertions);
+    text += fmt::format("{}\nbuilt for pagelab {} by {}, {}, sanitizer {}, assertions {}\n",
+                        plugin->file().string(), abi.pagelab, abi.compiler, abi.standard_library,
+                        abi.sanitizers, abi.assertions);
     for (const PolicyRegistry::AxisEntry& axis : plugin->policies().axes()) {
       for (const PolicyEntry& policy : axis.policies) {
         text += '\n';

@@ -1,6 +1,6 @@
-// `pagelab policies`, `pagelab policies describe AXIS/NAME`, both with --plugin, and `pagelab models`: what there is
-// to choose from, as text. Everything comes from registries and the table of shapes; nothing is listed twice by
-// hand.
+// `pagelab policies`, `pagelab policies describe AXIS/NAME`, both with --plugin, and `pagelab models`: what
+// there is to choose from, as text. Everything comes from registries and the table of shapes; nothing is
+// listed twice by hand.
 #pragma once
 
 #include <string>

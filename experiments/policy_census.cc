@@ -62,8 +62,8 @@ class WatchedScheduling final : public Watched<SchedulingPolicy> {
     return key_a != key_b ? key_a < key_b : a < b;
   }
 
-  /// A key alone says nothing: compares the order of the group and the one before it. Keys that change with time
-  /// have an order only where they were asked for at the same time.
+  /// A key alone says nothing: compares the order of the group and the one before it. Keys that change with
+  /// time have an order only where they were asked for at the same time.
   void compare(const GroupView& group, Asked asked) {
     asked.standard = standard_->key(group, asked.now);
     if (asked.number == last_.number + 1 && (asked.now == last_.now || !policy_->keys_change())) {
@@ -135,6 +135,14 @@ class WatchedSharing final : public Watched<SharingPolicy> {
   bool pins_prefixes() const override {
     return ask([](const SharingPolicy& p) { return p.pins_prefixes(); });
   }
+  std::unique_ptr<PrefixIndex> make_index(Blocks capacity, Tokens block_size) const override {
+    auto index = policy_->make_index(capacity, block_size);
+    if (count_.ask()) {
+      count_.compare(index != nullptr);
+    }
+    return index;
+  }
+  bool caches_outputs() const override { return policy_->caches_outputs(); }
 };
 
 /// The standard policy, lru, is kept as an order that says whom it would evict without evicting it.
@@ -254,7 +262,8 @@ void PolicyCensus::watch(PolicySet::Choice<Policy>& choice, const PolicyRegistry
   count.standard = standard;
   const PolicyInfo& info = registry.find(Axis<Policy>::name, standard).info;
   choice.policy = std::make_unique<typename WatchedOf<Policy>::type>(
-      std::move(choice.policy), registry.make<Policy>(standard, standard_parameters(info, parameters)), count);
+      std::move(choice.policy), registry.make<Policy>(standard, standard_parameters(info, parameters)),
+      count);
 }
 
 template void PolicyCensus::watch(PolicySet::Choice<SchedulingPolicy>&, const PolicyRegistry&,
@@ -277,9 +286,8 @@ std::vector<std::string> PolicyCensus::warnings() const {
       warnings.push_back(
           fmt::format("policy {}/{} was never asked: it had no part in this run", count.axis, count.name));
     } else if (count.differed == 0) {
-      warnings.push_back(fmt::format(
-          "policy {}/{} never differed from {}: {} questions, {} of them compared", count.axis, count.name,
-          count.standard, count.asked, count.compared));
+      warnings.push_back(fmt::format("policy {}/{} never differed from {}: {} questions, {} of them compared",
+                                     count.axis, count.name, count.standard, count.asked, count.compared));
     }
   }
   return warnings;

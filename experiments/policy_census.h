@@ -1,7 +1,8 @@
 // PolicyCensus: proof that the policies of a run were active and mattered. Around each policy that is not its
-// axis's standard it puts a decorator, which passes every question on, counts it, and asks the standard policy the
-// same one beside it. The standard policy has its default parameters, but for those that the policy declares under
-// the same name and type, so that what is compared is the idea and not its limits. Answers are never changed.
+// axis's standard it puts a decorator, which passes every question on, counts it, and asks the standard
+// policy the same one beside it. The standard policy has its default parameters, but for those that the
+// policy declares under the same name and type, so that what is compared is the idea and not its limits.
+// Answers are never changed.
 //
 // The first questions are all compared, later ones 16 in a row of every 251, so that counting costs little;
 // `differed` is of `compared` questions. What counts as a question, and when two answers differ:
@@ -10,8 +11,9 @@
 //   batching     a grant, or the order of the stages
 //   allocation   a reserve, a headroom, a watermark, or whether there are runs (which there never are)
 //   preemption   a choice: the victim, or how it comes back
-//   sharing      a flag
-//   eviction     a victim: whether lru would have chosen another one. Each is compared: an lru that has seen the
+//   sharing      a flag, or whether contents are cached at all (which they never are)
+//   eviction     a victim: whether lru would have chosen another one. Each is compared: an lru that has seen
+//   the
 //                same events and the same victims costs the same however few are looked at
 //
 // The decorators hold a reference to the counts: a census must outlive the policies that it watches.
@@ -46,14 +48,15 @@ struct PolicyCount {
 
  private:
   static constexpr std::int64_t all_up_to = 1024;
-  static constexpr std::int32_t in_a_row = 16, period = 251;  // a prime: no pattern of questions keeps step with it
+  static constexpr std::int32_t in_a_row = 16,
+                                period = 251;  // a prime: no pattern of questions keeps step with it
   std::int32_t phase_ = -1;
 };
 
 class PolicyCensus {
  public:
-  /// Puts decorators around the policies of `set` that are not their axis's standard. `parameters(axis)` are the
-  /// resolved ones of the policy in the set; `registry` has the standard policies.
+  /// Puts decorators around the policies of `set` that are not their axis's standard. `parameters(axis)` are
+  /// the resolved ones of the policy in the set; `registry` has the standard policies.
   template <class ParametersOf>
   void watch(PolicySet& set, const PolicyRegistry& registry, ParametersOf&& parameters) {
     set.for_each([&]<class Policy>(PolicySet::Choice<Policy>& choice) {

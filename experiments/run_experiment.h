@@ -51,8 +51,8 @@ struct RunResult {
   std::exception_ptr failure;  ///< what ended the run, if something did: policy, ledger, output, device
 };
 
-/// Runs the experiment into `folder`, absent or empty. Throws InputError if a policy cannot be made, and OutputError
-/// if the folder cannot.
+/// Runs the experiment into `folder`, absent or empty. Throws InputError if a policy cannot be made, and
+/// OutputError if the folder cannot.
 RunResult run_experiment(const Experiment& experiment, RunParts& parts, const PolicyRegistry& registry,
                          const std::filesystem::path& folder, const Interrupt& interrupt,
                          RunObserver& observer);

@@ -14,9 +14,10 @@ namespace pagelab {
 /// How a run ended.
 struct RunEnd {
   bool complete = true;
-  std::string reason{};                       ///< why it is not complete
-  nlohmann::ordered_json operator_seconds{};  ///< measured or modelled, by kind of operation; null with a linear cost
-  nlohmann::ordered_json census{};            ///< what policies were asked, by axis
+  std::string reason{};  ///< why it is not complete
+  nlohmann::ordered_json
+      operator_seconds{};           ///< measured or modelled, by kind of operation; null with a linear cost
+  nlohmann::ordered_json census{};  ///< what policies were asked, by axis
   std::vector<std::string> warnings{};
 };
 

@@ -38,7 +38,7 @@ set(PAGELAB_GENERATED ${PROJECT_BINARY_DIR}/generated)
 configure_file(package/plugin_build.h.in ${PAGELAB_GENERATED}/core/plugin_build.h @ONLY)
 
 # What a plugin links: a library that needs no other, with hidden symbols.
-add_library(pagelab_policy_api STATIC error.cc keyed_eviction.cc parameters.cc policy_registry.cc random.cc)
+add_library(pagelab_policy_api STATIC error.cc keyed_eviction.cc parameters.cc policy_registry.cc prefix_index.cc random.cc)
 add_library(pagelab::policy_api ALIAS pagelab_policy_api)
 target_link_libraries(pagelab_policy_api PRIVATE $<BUILD_INTERFACE:pagelab_options> $<BUILD_INTERFACE:fmt::fmt-header-only>)
 target_include_directories(pagelab_policy_api INTERFACE

@@ -19,19 +19,22 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Names that CMake keeps for targets of its own.
-constexpr std::array<std::string_view, 10> reserved = {"all",  "clean",   "depend",          "edit_cache",    "help",
-                                                       "test", "install", "package_source", "rebuild_cache", "package"};
+constexpr std::array<std::string_view, 10> reserved = {"all",           "clean",  "depend",  "edit_cache",
+                                                       "help",          "test",   "install", "package_source",
+                                                       "rebuild_cache", "package"};
 
 void check_name(const std::string& axis, const std::string& name) {
   constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyz0123456789_";
   if (name.empty() || name.size() > 60 || name.find_first_not_of(letters) != std::string::npos ||
       std::isalpha(static_cast<unsigned char>(name.front())) == 0) {
-    throw InputError(fmt::format("'{}' cannot be the name of a policy: it begins with a small letter and goes on with "
-                                 "small letters, digits and '_', 60 at most",
-                                 name));
+    throw InputError(
+        fmt::format("'{}' cannot be the name of a policy: it begins with a small letter and goes on with "
+                    "small letters, digits and '_', 60 at most",
+                    name));
   }
   if (std::ranges::find(reserved, name) != reserved.end()) {
-    throw InputError(fmt::format("'{}' cannot be the name of a plugin: CMake has a target of that name", name));
+    throw InputError(
+        fmt::format("'{}' cannot be the name of a plugin: CMake has a target of that name", name));
   }
   PolicyRegistry registry;
   register_builtin_policies(registry);
@@ -42,10 +45,16 @@ void check_name(const std::string& axis, const std::string& name) {
   }
 }
 
-std::string_view template_named(const std::string& name) {
-  const auto found = std::ranges::find(policy_templates(), name, &PolicyTemplate::name);
+/// The template of that name; of policy.REST the axis's own, AXIS.REST, if there is one.
+std::string_view template_for(const std::string& axis, const std::string& name) {
+  constexpr std::string_view general = "policy.";
+  const std::string own = name.starts_with(general) ? axis + name.substr(general.size() - 1) : name;
+  const auto named = [](const std::string& file) {
+    return std::ranges::find(policy_templates(), file, &PolicyTemplate::name);
+  };
+  const auto found = named(own) != policy_templates().end() ? named(own) : named(name);
   if (found == policy_templates().end()) {
-    throw InputError(fmt::format("there is no template '{}'", name));
+    throw InputError(fmt::format("there is no template of a policy of the axis '{}'", axis));
   }
   return found->text;
 }
@@ -79,16 +88,17 @@ std::string filled_in(std::string_view text, const NewPolicyOptions& options) {
 
 std::string new_policy(const NewPolicyOptions& options) {
   check_name(options.axis, options.name);
-  const std::array<std::pair<std::string, std::string>, 6> files = {{{options.name + ".cc", options.axis + ".cc"},
+  const std::array<std::pair<std::string, std::string>, 6> files = {{{options.name + ".cc", "policy.cc"},
                                                                      {"CMakeLists.txt", "CMakeLists.txt"},
-                                                                     {options.name + ".toml", "experiment.toml"},
+                                                                     {options.name + ".toml", "policy.toml"},
                                                                      {"test.cmake", "test.cmake"},
                                                                      {"README.md", "README.md"},
                                                                      {"a100-40gb.toml", "a100-40gb.toml"}}};
   for (const auto& [file, text] : files) {
-    template_named(text);
+    template_for(options.axis, text);
     if (fs::exists(fs::symlink_status(options.folder / file))) {
-      throw InputError(fmt::format("{} is there already; nothing was written", (options.folder / file).string()));
+      throw InputError(
+          fmt::format("{} is there already; nothing was written", (options.folder / file).string()));
     }
   }
   std::error_code error;
@@ -98,12 +108,14 @@ std::string new_policy(const NewPolicyOptions& options) {
   }
   std::string text = fmt::format("{} policy '{}':\n", options.axis, options.name);
   for (const auto& [file, from] : files) {
-    write_file(options.folder / file, filled_in(template_named(from), options));
+    write_file(options.folder / file, filled_in(template_for(options.axis, from), options));
     text += fmt::format("  {}\n", (options.folder / file).string());
   }
-  return text + fmt::format("build it and test it:\n"
-                            "  cmake -S {0} -B {0}/build && cmake --build {0}/build && ctest --test-dir {0}/build\n",
-                            options.folder.string());
+  return text + fmt::format(
+                    "build it and test it:\n"
+                    "  cmake -G Ninja -S {0} -B {0}/build && cmake --build {0}/build && ctest --test-dir "
+                    "{0}/build\n",
+                    options.folder.string());
 }
 
 }  // namespace pagelab

@@ -1,6 +1,7 @@
-// `pagelab new-policy`: writes a plugin that builds and runs at once: a policy of the axis, what builds it, an
-// experiment that uses it, a test that runs that, and a page that says how. The files are made from
-// experiments/plugin/templates/, whose text is part of the program; AXIS.cc.in is the policy of each axis.
+// `pagelab new-policy`: writes a plugin that builds and runs at once: a policy of the axis, what builds it,
+// an experiment that uses it, a test that runs that, and a page that says how. The files are made from
+// experiments/plugin/templates/, whose text is part of the program: AXIS.cc is the policy of each axis, and
+// AXIS.toml its experiment where policy.toml is not the right one.
 #pragma once
 
 #include <filesystem>
@@ -15,8 +16,9 @@ struct NewPolicyOptions {
   std::filesystem::path folder;
 };
 
-/// Writes the files and returns what to do next. Throws InputError for an unknown axis, a name that is taken or cannot
-/// be one, and a file that is there already (then nothing is written), and OutputError if a file cannot be written.
+/// Writes the files and returns what to do next. Throws InputError for an unknown axis, a name that is taken
+/// or cannot be one, and a file that is there already (then nothing is written), and OutputError if a file
+/// cannot be written.
 std::string new_policy(const NewPolicyOptions& options);
 
 /// A file of experiments/plugin/templates/, without ".in".

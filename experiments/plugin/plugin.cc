@@ -35,13 +35,16 @@ std::string_view text_of(const char (&field)[n]) {
 /// The library's record; magic and size are looked at before anything behind them.
 PluginAbi checked_abi(const std::filesystem::path& file, const PluginAbi& theirs) {
   if (text_of(theirs.magic) != PluginAbi::mark) {
-    refuse(file, fmt::format("what it calls {} is no record of a plugin; write it with PAGELAB_PLUGIN (core/plugin.h)",
-                             abi_name));
+    refuse(
+        file,
+        fmt::format("what it calls {} is no record of a plugin; write it with PAGELAB_PLUGIN (core/plugin.h)",
+                    abi_name));
   }
   constexpr const char* again = "build it again with the CMake package that was installed with this pagelab";
   if (theirs.size != own_abi.size) {
-    refuse(file, fmt::format("its record has {} bytes, this pagelab's {}: it was built for another version; {}",
-                             theirs.size, own_abi.size, again));
+    refuse(file,
+           fmt::format("its record has {} bytes, this pagelab's {}: it was built for another version; {}",
+                       theirs.size, own_abi.size, again));
   }
   const auto compare = [&](const char* what, std::string_view of_plugin, std::string_view of_program) {
     if (of_plugin != of_program) {
@@ -53,7 +56,9 @@ PluginAbi checked_abi(const std::filesystem::path& file, const PluginAbi& theirs
   compare("standard library", text_of(theirs.standard_library), text_of(own_abi.standard_library));
   compare("sanitizer", text_of(theirs.sanitizers), text_of(own_abi.sanitizers));
   compare("interface", text_of(theirs.interface_hash), text_of(own_abi.interface_hash));
-  return theirs;
+  PluginAbi abi = theirs;
+  abi.assertions[sizeof abi.assertions - 1] = '\0';  // all other texts are ours
+  return abi;
 }
 
 /// Lets the library register its policies; what it throws is told as an error of the plugin.
@@ -86,20 +91,23 @@ struct Plugin::Library {
       const char* said = ::dlerror();
       const std::string why = said == nullptr ? error.message() : said;
       const bool unresolved = why.find("undefined symbol") != std::string::npos;
-      refuse(file, fmt::format("it {}: {}", unresolved ? "needs a function that nothing defines" : "cannot be loaded",
-                               why));
+      refuse(file,
+             fmt::format("it {}: {}",
+                         unresolved ? "needs a function that nothing defines" : "cannot be loaded", why));
     }
   }
 };
 
-Plugin::Plugin(const std::filesystem::path& file) : file_(std::filesystem::absolute(file).lexically_normal()) {
+Plugin::Plugin(const std::filesystem::path& file)
+    : file_(std::filesystem::absolute(file).lexically_normal()) {
   std::string content;
   try {
     content = read_text_file(file_);
   } catch (const InputError& error) {
     throw InputError(fmt::format("plugin {}", error.what()));
   }
-  if (!content.starts_with("\x7f" "ELF")) {
+  if (!content.starts_with("\x7f"
+                           "ELF")) {
     refuse(file_, "it is no shared library");
   }
   hash_ = content_hash(content);

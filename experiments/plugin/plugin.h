@@ -1,7 +1,7 @@
-// Plugin: a shared library of policies that was built outside of this program (core/plugin.h), loaded and checked.
-// It owns the library, which stays loaded as long as the object lives: a Plugin must outlive every registry that
-// its policies were added to and every policy made from them. Experiment holds those of a run. Nothing of a
-// plugin is visible to another one or to the program but what it registers.
+// Plugin: a shared library of policies that was built outside of this program (core/plugin.h), loaded and
+// checked. It owns the library, which stays loaded as long as the object lives: a Plugin must outlive every
+// registry that its policies were added to and every policy made from them. Experiment holds those of a run.
+// Nothing of a plugin is visible to another one or to the program but what it registers.
 #pragma once
 
 #include <filesystem>

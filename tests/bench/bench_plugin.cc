@@ -1,7 +1,7 @@
-// What it costs that a policy is in a plugin, and that a census counts what policies are asked: whole runs of the
-// simulation's load, in turn with the policies built in, the same policies from a shared library, and the built-in ones
-// under a census. All run in one program side by side, so that the machine's moods fall on all; what counts are the
-// medians of their ratios.
+// What it costs that a policy is in a plugin, and that a census counts what policies are asked: whole runs of
+// the simulation's load, in turn with the policies built in, the same policies from a shared library, and the
+// built-in ones under a census. All run in one program side by side, so that the machine's moods fall on all;
+// what counts are the medians of their ratios.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -22,7 +22,9 @@ namespace {
 
 class CountingRecorder final : public Recorder {
  public:
-  void on_step(const StepRecord& record, std::span<const Decision>) override { sequence_steps += record.running; }
+  void on_step(const StepRecord& record, std::span<const Decision>) override {
+    sequence_steps += record.running;
+  }
   void on_finish(const SequenceGroup&) override {}
   void on_refuse(const Request&, Seconds, const std::string&) override {}
   std::int64_t sequence_steps = 0;
@@ -46,7 +48,8 @@ PolicySet standard_policies(const PolicyRegistry& registry) {
   return set;
 }
 
-/// The same under other names, so that the census takes them for policies of somebody's own and counts all axes.
+/// The same under other names, so that the census takes them for policies of somebody's own and counts all
+/// axes.
 PolicySet watched_policies(const PolicyRegistry& registry, PolicyCensus& census) {
   PolicySet set = standard_policies(registry);
   set.for_each([](auto& choice) { choice.name += "_watched"; });

@@ -1,4 +1,5 @@
-// The load of the benchmarks that run whole simulations: a device that costs nothing, and ShareGPT-like requests.
+// The load of the benchmarks that run whole simulations: a device that costs nothing, and ShareGPT-like
+// requests.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// The census of policies: what counts as a difference on each axis, what is warned of, and that a run under it is the
-// same run.
+// The census of policies: what counts as a difference on each axis, what is warned of, and that a run under
+// it is the same run.
 #include "experiments/policy_census.h"
 
 #include <gmock/gmock.h>
@@ -32,7 +32,8 @@ struct Watch {
   explicit Watch(std::unique_ptr<Policy> policy) {
     set.for_each([&]<class P>(PolicySet::Choice<P>& choice) {
       const std::string name(Axis<P>::standard);
-      choice = {name, registry().make<P>(name, Parameters(registry().find(Axis<P>::name, name).info.parameters))};
+      choice = {name,
+                registry().make<P>(name, Parameters(registry().find(Axis<P>::name, name).info.parameters))};
       if constexpr (std::is_same_v<P, Policy>) {
         choice = {"mine", std::move(policy)};
         watched = &choice;
@@ -57,7 +58,9 @@ SequenceGroup group(std::int32_t id, std::int64_t prompt) {
 
 class ByPrompt final : public SchedulingPolicy {
  public:
-  double key(const GroupView& view, Seconds) override { return static_cast<double>(view.prompt_tokens().value()); }
+  double key(const GroupView& view, Seconds) override {
+    return static_cast<double>(view.prompt_tokens().value());
+  }
 };
 
 TEST(PolicyCensus, ComparesTheOrderThatKeysGiveAndNotTheKeys) {
@@ -99,7 +102,8 @@ TEST(PolicyCensus, ComparesVictims) {
   EXPECT_THAT(watch.census.warnings(), ElementsAre(HasSubstr("preemption/mine was never asked")));
   const SequenceGroup a = group(0, 8), b = group(1, 8);
   watch.policy().choose(std::vector<GroupView>{GroupView(a)});
-  EXPECT_THAT(watch.census.warnings(), ElementsAre(HasSubstr("preemption/mine never differed from latest: 1 ")));
+  EXPECT_THAT(watch.census.warnings(),
+              ElementsAre(HasSubstr("preemption/mine never differed from latest: 1 ")));
   watch.policy().choose(std::vector<GroupView>{GroupView(a), GroupView(b)});
   EXPECT_EQ(watch.count().differed, 1);
   EXPECT_THAT(watch.census.warnings(), IsEmpty());
@@ -169,7 +173,8 @@ std::vector<std::string> decisions(const Names& names, PolicyCensus* census) {
     choice = {name, registry().make<P>(name, parameters_for(Axis<P>::name, name))};
   });
   if (census != nullptr) {
-    census->watch(set, registry(), [&](std::string_view axis) { return parameters_for(axis, names.at(std::string(axis))); });
+    census->watch(set, registry(),
+                  [&](std::string_view axis) { return parameters_for(axis, names.at(std::string(axis))); });
   }
   std::vector<Request> requests;
   for (std::int32_t id = 0; id < 14; ++id) {

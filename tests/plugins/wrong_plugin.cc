@@ -21,7 +21,8 @@ class Unmakeable final : public SchedulingPolicy {
 };
 
 void add(PolicyRegistry& registry, const char* name, std::vector<ParameterSpec> parameters = {}) {
-  registry.add<SchedulingPolicy, Fcfs>({.name = name, .summary = "wrong", .parameters = std::move(parameters)});
+  registry.add<SchedulingPolicy, Fcfs>(
+      {.name = name, .summary = "wrong", .parameters = std::move(parameters)});
 }
 
 }  // namespace
@@ -52,7 +53,8 @@ PAGELAB_PLUGIN(registry) {
     add(registry, "wrong", {{.name = "share", .default_value = 2.0, .maximum = 1}});
   }
   if (how == "parameter twice") {
-    add(registry, "wrong", {{.name = "share", .default_value = 0.5}, {.name = "share", .default_value = 0.5}});
+    add(registry, "wrong",
+        {{.name = "share", .default_value = 0.5}, {.name = "share", .default_value = 0.5}});
   }
   if (how == "parameter called name") {
     add(registry, "wrong", {{.name = "name", .default_value = "x"}});
