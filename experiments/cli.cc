@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/policy_registry.h"
 #include "experiments/build_info.h"
+#include "experiments/cache_sim/cache_sim_command.h"
 #include "experiments/calibrate/calibrate_command.h"
 #include "experiments/device_factory.h"
 #include "experiments/generate_command.h"
@@ -215,6 +216,34 @@ void add_new_policy(CLI::App& app, NewPolicyOptions& options, Command& command) 
   made->callback([&] { command = [&] { return print(new_policy(options)); }; });
 }
 
+void add_cache_sim(CLI::App& app, CacheSimOptions& options, Command& command) {
+  CLI::App* simulate = app.add_subcommand(
+      "cache-sim", "Run a trace of block references through eviction policies, against the optimum");
+  const auto repeated = [](CLI::Option* option, const char* type) {
+    option->type_name(type)->expected(1)->take_all()->allow_extra_args(false);
+  };
+  simulate
+      ->add_option("TRACE", options.trace,
+                   "block ids: .u32 (binary), .jsonl (prompts with hash_ids) or one a line; .xz is unpacked")
+      ->required();
+  repeated(simulate->add_option("--policy", options.policies,
+                                "an eviction policy; may be repeated (default: all of them)"),
+           "NAME");
+  repeated(simulate->add_option("--capacity", options.capacities, "blocks of the cache; may be repeated")
+               ->required(),
+           "N");
+  repeated(simulate->add_option("--set", options.overrides, "a policy's parameter; may be repeated"),
+           "POLICY.KEY=VALUE");
+  repeated(simulate->add_option("--plugin", options.plugins, "a shared library of policies; may be repeated"),
+           "FILE.so");
+  simulate
+      ->add_option("--block-tokens", options.block_tokens,
+                   "tokens that an id of hash_ids stands for (default: 16 or 512, whichever fits)")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
+  simulate->add_option("--csv", options.csv, "where the table goes too")->type_name("FILE");
+  simulate->callback([&] { command = [&] { return print(pagelab::cache_sim(options)); }; });
+}
+
 int fail(const std::string& text) {
   fmt::print(stderr, "pagelab: error: {}\n", text);
   return error_code;
@@ -249,12 +278,14 @@ int run_cli(int argc, char** argv) {
   ReproduceOptions reproduce;
   ListOptions lists;
   NewPolicyOptions policy;
+  CacheSimOptions cache;
   add_run(app, run, command, interrupt);
   add_lists(app, lists, command);
   add_new_policy(app, policy, command);
   add_generate(app, generate, command);
   add_calibrate(app, calibration, command);
   add_reproduce(app, reproduce, command, interrupt);
+  add_cache_sim(app, cache, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

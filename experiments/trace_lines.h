@@ -1,11 +1,12 @@
 // LineReader: the lines of a text file, plain or xz-compressed, one at a time in constant memory. It owns the
-// open file and the decoder; it knows no format.
+// open file; it knows no format.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <string>
+
+#include "experiments/trace_bytes.h"
 
 namespace pagelab {
 
@@ -13,9 +14,6 @@ class LineReader {
  public:
   /// Opens a regular file; xz is recognised by its first bytes. Throws InputError.
   explicit LineReader(const std::filesystem::path& file);
-  ~LineReader();
-  LineReader(LineReader&&) noexcept;
-  LineReader& operator=(LineReader&&) noexcept;
 
   /// The next line without its end (LF or CRLF); false at the end. Throws InputError if the file cannot be
   /// read further: truncated or damaged xz data, a line of more than 16 MiB.
@@ -24,12 +22,11 @@ class LineReader {
   std::string place() const;
 
  private:
-  class Source;
   bool fill();
   [[noreturn]] void fail(const std::string& why) const;
 
   std::string name_;
-  std::unique_ptr<Source> source_;
+  TraceBytes bytes_;
   std::string buffer_;
   std::size_t position_ = 0;
   std::int64_t line_ = 0;

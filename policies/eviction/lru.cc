@@ -1,6 +1,4 @@
 // Least recently used: the content that was used or let go of longest ago goes first.
-#include <optional>
-
 #include "core/policy_registry.h"
 #include "policies/eviction/entry_list.h"
 
@@ -11,38 +9,21 @@ class Lru final : public EvictionPolicy {
  public:
   void start(const CacheView& cache, ForgottenEntries&) override {
     cache_ = &cache;
-    order_.emplace(cache.entries(), 1);
+    order_ = EntryLists(cache.entries(), 1);
   }
-  void insert(CacheEntry entry) override { order_->push_back(0, entry); }
-  void touch(CacheEntry entry) override {
-    set_aside(entry);
-    order_->push_back(0, entry);
-  }
-  void release(CacheEntry entry) override { touch(entry); }
-  void expose(CacheEntry entry) override {
-    if (order_->list_of(entry) < 0) {
-      order_->push_front(0, entry);
-    }
-  }
+  void insert(CacheEntry entry) override { order_.push_back(0, entry); }
+  void touch(CacheEntry entry) override { order_.move_to_back(0, entry); }
+  void release(CacheEntry entry) override { order_.move_to_back(0, entry); }
+  void expose(CacheEntry entry) override { order_.unpark(entry); }
   CacheEntry evict() override {
-    for (;;) {
-      const CacheEntry oldest = order_->front(0);
-      order_->remove(oldest);
-      if (cache_->evictable(oldest)) {
-        return oldest;
-      }
-    }
+    const CacheEntry oldest = order_.first_evictable(0, *cache_);
+    order_.remove(oldest);
+    return oldest;
   }
 
  private:
-  void set_aside(CacheEntry entry) {
-    if (order_->list_of(entry) >= 0) {
-      order_->remove(entry);
-    }
-  }
-
   const CacheView* cache_ = nullptr;
-  std::optional<EntryLists> order_;  ///< oldest first; what was met in use is in no list
+  EntryLists order_;  ///< oldest first
 };
 
 }  // namespace
