@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -153,62 +152,40 @@ class WatchedEviction final : public Watched<EvictionPolicy> {
   Blocks remembers(Blocks capacity) const override { return policy_->remembers(capacity); }
   void start(const CacheView& cache, ForgottenEntries& forgotten) override {
     cache_ = &cache;
-    order_.emplace(cache.entries(), 1);
+    order_ = EntryLists(cache.entries(), 1);
     policy_->start(cache, forgotten);
   }
   void insert(CacheEntry entry) override {
-    make_latest(entry);
+    order_.push_back(0, entry);
     policy_->insert(entry);
   }
   void touch(CacheEntry entry) override {
-    make_latest(entry);
+    order_.move_to_back(0, entry);
     policy_->touch(entry);
   }
   void release(CacheEntry entry) override {
-    make_latest(entry);
+    order_.move_to_back(0, entry);
     policy_->release(entry);
   }
   void expose(CacheEntry entry) override {
-    if (order_->list_of(entry) < 0) {
-      order_->push_front(0, entry);
-    }
+    order_.unpark(entry);
     policy_->expose(entry);
   }
   void recall(CacheEntry entry) override { policy_->recall(entry); }
   CacheEntry evict() override {
     const CacheEntry victim = policy_->evict();
     ++count_.asked;
-    count_.compare(oldest() != victim);
-    if (victim.value() >= 0 && victim.value() < cache_->entries()) {
-      set_aside(victim);
+    count_.compare(order_.first_evictable(0, *cache_) != victim);
+    const bool is_entry = victim.value() >= 0 && victim.value() < cache_->entries();
+    if (is_entry && order_.list_of(victim) >= 0) {  // else the core will say what is wrong with it
+      order_.remove(victim);
     }
     return victim;
   }
 
  private:
-  void set_aside(CacheEntry entry) {
-    if (order_->list_of(entry) >= 0) {
-      order_->remove(entry);
-    }
-  }
-  void make_latest(CacheEntry entry) {
-    set_aside(entry);
-    order_->push_back(0, entry);
-  }
-  /// Whom lru would evict. What it meets in use is set aside until it is let go of, as lru does.
-  std::optional<CacheEntry> oldest() {
-    while (!order_->empty(0)) {
-      const CacheEntry entry = order_->front(0);
-      if (cache_->evictable(entry)) {
-        return entry;
-      }
-      order_->remove(entry);
-    }
-    return std::nullopt;
-  }
-
   const CacheView* cache_ = nullptr;
-  std::optional<EntryLists> order_;  ///< oldest first
+  EntryLists order_;  ///< oldest first, as in policies/eviction/lru.cc
 };
 
 template <class Policy>

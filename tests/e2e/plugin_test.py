@@ -125,7 +125,7 @@ class NewPolicy(PagelabTest):
     def test_what_it_writes_reads_well(self):
         self.pagelab("new-policy", "scheduling", "three_part_name", "dir")
         for path in (self.folder / "dir").iterdir():
-            self.assertNotRegex(path.read_text(), r"\{\{|\}\} ")
+            self.assertNotRegex(path.read_text(), r"\{\{\w+\}\}")
         self.assertIn("class ThreePartName final", (self.folder / "dir" / "three_part_name.cc").read_text())
 
 
