@@ -32,6 +32,11 @@ ParameterValue adapted(const ParameterSpec& spec, const ConfigNode& node) {
   if (auto* text = std::get_if<std::string>(&value); text != nullptr && spec.path && !text->empty()) {
     return (node.folder / *text).lexically_normal().string();
   }
+  if (auto* texts = std::get_if<TextList>(&value); texts != nullptr && spec.path) {
+    for (std::string& text : *texts) {
+      text = (node.folder / text).lexically_normal().string();
+    }
+  }
   return value;
 }
 

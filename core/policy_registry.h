@@ -29,6 +29,7 @@ struct PolicyInfo {
   /// A scheduling policy's promise that no request waits without end, whatever comes after it.
   bool bounds_waiting = false;
   std::vector<ParameterSpec> parameters{};
+  std::string plugin{};  ///< the file that it comes from; empty: built in; set by whoever loads it
 };
 
 /// One axis: its name, the question it answers, and the name of the policy that is used when none is named.
@@ -95,8 +96,8 @@ class PolicyRegistry {
   PolicyRegistry();
 
   /// Registers `Implementation`, made from its resolved parameters and an oracle or the future, from its
-  /// parameters, or from nothing, whichever constructor it has, under the axis of its base class. Aborts if
-  /// the name is taken.
+  /// parameters, or from nothing, whichever constructor it has, under the axis of its base class. Throws
+  /// InputError if the name is taken or no plain name, or if a parameter is not declared as it must be.
   template <class Policy, class Implementation>
   void add(PolicyInfo info) {
     constexpr bool needs_oracle = std::is_constructible_v<Implementation, const Parameters&, const Oracle&>;
@@ -116,6 +117,10 @@ class PolicyRegistry {
            }
          })});
   }
+
+  /// Registers all that `other` holds, as of the plugin of that name. Throws InputError if a name is taken;
+  /// then nothing is registered.
+  void add_all(const PolicyRegistry& other, const std::string& plugin);
 
   const std::vector<AxisEntry>& axes() const { return axes_; }
   /// Throws InputError with the valid names and the nearest one.

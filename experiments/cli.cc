@@ -22,6 +22,8 @@
 #include "experiments/generate_command.h"
 #include "experiments/interrupt.h"
 #include "experiments/list_commands.h"
+#include "experiments/plugin/new_policy_command.h"
+#include "experiments/plugin/plugin.h"
 #include "experiments/reproduce/reproduce_command.h"
 #include "experiments/run_command.h"
 #include "policies/builtin.h"
@@ -65,6 +67,12 @@ void add_run(CLI::App& app, RunOptions& options, Command& command, Interrupt& in
       ->expected(1)
       ->take_all()
       ->allow_extra_args(false);
+  run->add_option("--plugin", options.plugins,
+                  "a shared library of policies, besides those of the files; may be repeated")
+      ->type_name("FILE.so")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
   run->add_option("--out", options.out,
                   "the run folder (absent or empty); of several files the folder that theirs go into")
       ->type_name("DIR");
@@ -72,24 +80,37 @@ void add_run(CLI::App& app, RunOptions& options, Command& command, Interrupt& in
   run->callback([&] { command = [&] { return run_command(options, interrupt); }; });
 }
 
-void add_lists(CLI::App& app, std::string& which, Command& command) {
-  const auto with_registry = [](const std::function<std::string(const PolicyRegistry&)>& text) {
-    PolicyRegistry registry;
-    register_builtin_policies(registry);
-    return print(text(registry));
-  };
-  CLI::App* policies = app.add_subcommand("policies", "List the policies of every axis");
+/// What `pagelab policies` is told.
+struct ListOptions {
+  std::string which;  ///< AXIS/NAME
+  std::vector<std::string> plugins;
+};
+
+int list(const ListOptions& options, bool describe) {
+  PolicyRegistry builtin;
+  register_builtin_policies(builtin);
+  Plugins plugins;
+  load_plugins(options.plugins, plugins);
+  const PolicyRegistry registry = with_plugins(builtin, plugins);
+  return print(describe          ? describe_policy(registry, options.which)
+               : plugins.empty() ? list_policies(registry)
+                                 : describe_plugins(plugins));
+}
+
+void add_lists(CLI::App& app, ListOptions& options, Command& command) {
+  CLI::App* policies =
+      app.add_subcommand("policies", "List the policies of every axis, or those in a plugin");
   CLI::App* describe = policies->add_subcommand("describe", "Describe one policy and its parameters");
-  describe->add_option("AXIS/NAME", which, "such as batching/mixed")->required();
-  policies->callback([&command, &which, describe, with_registry] {
-    if (describe->parsed()) {
-      command = [&which, with_registry] {
-        return with_registry(
-            [&which](const PolicyRegistry& registry) { return describe_policy(registry, which); });
-      };
-    } else {
-      command = [with_registry] { return with_registry(list_policies); };
-    }
+  describe->add_option("AXIS/NAME", options.which, "such as batching/mixed")->required();
+  for (CLI::App* taker : {policies, describe}) {
+    taker->add_option("--plugin", options.plugins, "a shared library of policies; may be repeated")
+        ->type_name("FILE.so")
+        ->expected(1)
+        ->take_all()
+        ->allow_extra_args(false);
+  }
+  policies->callback([&command, &options, describe] {
+    command = [&options, described = describe->parsed()] { return list(options, described); };
   });
   app.add_subcommand("models", "List the built-in model shapes")->callback([&] {
     command = [] { return print(list_models()); };
@@ -187,6 +208,15 @@ void add_reproduce(CLI::App& app, ReproduceOptions& options, Command& command, I
   reproduce->callback([&] { command = [&] { return reproduce_command(options, interrupt); }; });
 }
 
+void add_new_policy(CLI::App& app, NewPolicyOptions& options, Command& command) {
+  CLI::App* made =
+      app.add_subcommand("new-policy", "Write a plugin with one policy, an experiment and a test");
+  made->add_option("AXIS", options.axis, "such as scheduling (pagelab policies lists them)")->required();
+  made->add_option("NAME", options.name, "of the policy: small letters, digits and '_'")->required();
+  made->add_option("DIR", options.folder, "where its files go")->required();
+  made->callback([&] { command = [&] { return print(new_policy(options)); }; });
+}
+
 void add_cache_sim(CLI::App& app, CacheSimOptions& options, Command& command) {
   CLI::App* simulate = app.add_subcommand(
       "cache-sim", "Run a trace of block references through eviction policies, against the optimum");
@@ -205,6 +235,8 @@ void add_cache_sim(CLI::App& app, CacheSimOptions& options, Command& command) {
            "N");
   repeated(simulate->add_option("--set", options.overrides, "a policy's parameter; may be repeated"),
            "POLICY.KEY=VALUE");
+  repeated(simulate->add_option("--plugin", options.plugins, "a shared library of policies; may be repeated"),
+           "FILE.so");
   simulate
       ->add_option("--block-tokens", options.block_tokens,
                    "tokens that an id of hash_ids stands for (default: 16 or 512, whichever fits)")
@@ -275,10 +307,12 @@ int run_cli(int argc, char** argv) {
   CalibrateOptions calibration;
   ReproduceOptions reproduce;
   CheckCommandOptions check;
+  ListOptions lists;
+  NewPolicyOptions policy;
   CacheSimOptions cache;
-  std::string policy;
   add_run(app, run, command, interrupt);
-  add_lists(app, policy, command);
+  add_lists(app, lists, command);
+  add_new_policy(app, policy, command);
   add_generate(app, generate, command);
   add_calibrate(app, calibration, command);
   add_reproduce(app, reproduce, command, interrupt);

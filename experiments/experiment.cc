@@ -46,6 +46,26 @@ bool is_plain_name(std::string_view name) {
   return !name.empty() && name.front() != '.' && name.find_first_not_of(allowed) == std::string_view::npos;
 }
 
+/// Loads the plugins that the experiment names, and those named besides, and records them all. Returns the
+/// registry with their policies.
+PolicyRegistry resolve_plugins(Experiment& out, const ConfigTable& root, const PolicyRegistry& registry,
+                               const TextList& besides) {
+  Parameters& p = out.sections.front().parameters;
+  try {
+    load_plugins(p.texts("plugins"), out.plugins);
+    with_plugins(registry, out.plugins);
+  } catch (const InputError& error) {
+    root.fail("plugins", fmt::format("cannot be used: {}", error.what()));
+  }
+  load_plugins(besides, out.plugins);
+  TextList files;
+  for (const auto& plugin : out.plugins) {
+    files.push_back(plugin->file().string());
+  }
+  p.set("plugins", files);
+  return with_plugins(registry, out.plugins);
+}
+
 void resolve_root(Experiment& out, const ConfigTable& root, const std::string& name) {
   const Parameters& p = take(out, root, run_parameters(name),
                              {"model", "device", "clock", "workload", "sampling", "policy", "output"});
@@ -182,7 +202,7 @@ PolicyChoice resolve_policy(Experiment& out, const ConfigTable& table,
   const PolicyInfo& info =
       std::ranges::find(axis.policies, name, [](const PolicyEntry& p) { return p.info.name; })->info;
   specs.insert(specs.end(), info.parameters.begin(), info.parameters.end());
-  return {std::string(axis.name), name, info.needs, take(out, table, specs)};
+  return {std::string(axis.name), name, info.needs, take(out, table, specs), info.plugin};
 }
 
 void resolve_policies(Experiment& out, const ConfigTable& table, const PolicyRegistry& registry) {
@@ -219,6 +239,17 @@ std::string path_from(const std::string& path, const std::filesystem::path& fold
   return apart ? to.string() : to.lexically_relative(from).string();
 }
 
+/// A parameter's value as it is written into a file in `folder`.
+std::string value_text(const Parameters::Entry& entry, const std::filesystem::path& folder) {
+  ParameterValue value = entry.value;
+  if (auto* path = std::get_if<std::string>(&value); path != nullptr && entry.spec.path) {
+    *path = path_from(*path, folder);
+  } else if (auto* paths = std::get_if<TextList>(&value); paths != nullptr && entry.spec.path) {
+    std::ranges::transform(*paths, paths->begin(), [&](const auto& file) { return path_from(file, folder); });
+  }
+  return toml_text(value);
+}
+
 std::string comment(const ParameterSpec& spec) {
   std::string text = spec.unit.empty() ? spec.help : fmt::format("{}; {}", spec.unit, spec.help);
   if (!spec.choices.empty() && spec.choices.size() < 8) {
@@ -232,9 +263,10 @@ std::string comment(const ParameterSpec& spec) {
 }  // namespace
 
 Experiment resolve_experiment(const ConfigTable& root, const std::string& name,
-                              const PolicyRegistry& registry) {
+                              const PolicyRegistry& registry, const TextList& plugins) {
   Experiment out;
   resolve_root(out, root, name);
+  const PolicyRegistry all = resolve_plugins(out, root, registry, plugins);
   out.model = resolve_model(out, root.section("model"));
   out.device = resolve_device(out, root.section("device"));
   out.step_cost = resolve_clock(out, root.section("clock"));
@@ -243,18 +275,19 @@ Experiment resolve_experiment(const ConfigTable& root, const std::string& name,
     root.section("sampling")
         .fail("forced_output", "must be true with an 'eos' on a device of kind 'sim', which draws no tokens");
   }
-  resolve_policies(out, root.section("policy"), registry);
+  resolve_policies(out, root.section("policy"), all);
   const Parameters& output = take(out, root.section("output"), output_parameters());
   out.output = {.steps = output.flag("steps"),
                 .requests = output.flag("requests"),
                 .decisions = output.flag("decisions"),
-                .trace = output.flag("trace")};
+                .trace = output.flag("trace"),
+                .census = output.flag("census")};
   return out;
 }
 
 Experiment read_experiment(const std::filesystem::path& file, std::span<const std::string> overrides,
-                           const PolicyRegistry& registry) {
-  return resolve_experiment(read_config(file, overrides), name_from(file), registry);
+                           const PolicyRegistry& registry, const TextList& plugins) {
+  return resolve_experiment(read_config(file, overrides), name_from(file), registry, plugins);
 }
 
 std::string experiment_toml(const Experiment& experiment, const std::filesystem::path& folder) {
@@ -263,21 +296,27 @@ std::string experiment_toml(const Experiment& experiment, const std::filesystem:
   for (const Experiment::Section& section : experiment.sections) {
     text += section.path.empty() ? "\n" : fmt::format("\n[{}]\n", section.path);
     for (const Parameters::Entry& entry : section.parameters) {
-      const std::string value = entry.spec.path
-                                    ? toml_text(path_from(std::get<std::string>(entry.value), folder))
-                                    : toml_text(entry.value);
       text +=
-          fmt::format("{:<32}  # {}\n", fmt::format("{} = {}", entry.spec.name, value), comment(entry.spec));
+          fmt::format("{:<32}  # {}\n", fmt::format("{} = {}", entry.spec.name, value_text(entry, folder)),
+                      comment(entry.spec));
     }
   }
   return text;
 }
 
 PolicySet make_policies(const Experiment& experiment, const PolicyRegistry& registry) {
+  const PolicyRegistry all = with_plugins(registry, experiment.plugins);
   const auto make = [&]<class Policy>(PolicySet::Choice<Policy>& out) {
     const auto choice = std::ranges::find(experiment.policies, Axis<Policy>::name, &PolicyChoice::axis);
     PAGELAB_INVARIANT(choice != experiment.policies.end(), std::string(Axis<Policy>::name));
-    out = {choice->name, registry.make<Policy>(choice->name, choice->parameters)};
+    try {
+      out = {choice->name, all.make<Policy>(choice->name, choice->parameters)};
+    } catch (const InputError&) {
+      throw;
+    } catch (const std::exception& error) {
+      throw InputError(
+          fmt::format("policy {}/{} cannot be made: {}", choice->axis, choice->name, error.what()));
+    }
   };
   PolicySet set;
   set.for_each(make);

@@ -14,6 +14,7 @@
 #include "core/ids.h"
 #include "core/parameters.h"
 #include "core/policy_registry.h"
+#include "experiments/plugin/plugin.h"
 #include "experiments/sim_choice.h"
 #include "experiments/workload.h"
 #include "kernels/cuda/ops/make_cuda_ops.h"
@@ -49,6 +50,7 @@ struct PolicyChoice {
   std::string name;
   std::string needs;  ///< as PolicyInfo says: "oracle", or nothing
   Parameters parameters;
+  std::string plugin{};  ///< the file that it comes from; empty: built in
 };
 
 /// [output]
@@ -57,11 +59,13 @@ struct OutputChoice {
   bool requests = true;
   bool decisions = false;
   bool trace = true;
+  bool census = true;
 };
 
 struct Experiment {
   std::string name;  ///< of the run folder: letters, digits, '.', '_', '-'
   std::uint64_t seed = 0;
+  Plugins plugins;  ///< loaded for as long as the experiment, or a copy of it, lives
   ModelChoice model;
   DeviceChoice device;
   std::optional<StepCost> step_cost;  ///< of the virtual clock; none: the device's own time
@@ -77,19 +81,23 @@ struct Experiment {
   std::vector<Section> sections;
 };
 
-/// Reads an experiment. Overrides are "a.b.c=VALUE". Throws InputError that names file, line and key.
+/// Reads an experiment. Overrides are "a.b.c=VALUE". `registry` holds the built-in policies; the experiment's
+/// plugins add theirs, and so do those in the files `plugins`. Throws InputError that names file, line and
+/// key.
 Experiment read_experiment(const std::filesystem::path& file, std::span<const std::string> overrides,
-                           const PolicyRegistry& registry);
+                           const PolicyRegistry& registry, const TextList& plugins = {});
 /// The same from a parsed document; `name` is used unless it sets one.
 Experiment resolve_experiment(const ConfigTable& root, const std::string& name,
-                              const PolicyRegistry& registry);
+                              const PolicyRegistry& registry, const TextList& plugins = {});
 
 /// The whole experiment as TOML, defaults included, each key with its unit and meaning. Reading it again
 /// gives the same experiment. Paths are written relative to `folder`, where the text will lie, unless the
 /// only way there leads through the root of the file system.
 std::string experiment_toml(const Experiment& experiment, const std::filesystem::path& folder);
 
-/// Makes the policies of a run. `registry` must be the one that the experiment was resolved with.
+/// Makes the policies of a run, which must not outlive the experiment, since that holds the plugins.
+/// `registry` must be the one that the experiment was resolved with. Throws InputError that names the policy
+/// if one cannot be made.
 PolicySet make_policies(const Experiment& experiment, const PolicyRegistry& registry);
 
 }  // namespace pagelab

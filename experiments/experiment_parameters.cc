@@ -81,7 +81,11 @@ std::vector<ParameterSpec> pool_parameters(const PoolDefaults& defaults) {
 
 std::vector<ParameterSpec> run_parameters(const std::string& name) {
   return {{.name = "name", .default_value = name, .help = "of the run folder"},
-          {.name = "seed", .default_value = 1, .help = "of every random stream of the run", .minimum = 0}};
+          {.name = "seed", .default_value = 1, .help = "of every random stream of the run", .minimum = 0},
+          {.name = "plugins",
+           .default_value = TextList(),
+           .help = "shared libraries whose policies can be chosen",
+           .path = true}};
 }
 
 std::vector<ParameterSpec> model_parameters() {
@@ -200,7 +204,10 @@ std::vector<ParameterSpec> output_parameters() {
   return {{.name = "steps", .default_value = true, .help = "write steps.csv"},
           {.name = "requests", .default_value = true, .help = "write requests.csv"},
           {.name = "decisions", .default_value = false, .help = "write decisions.jsonl"},
-          {.name = "trace", .default_value = true, .help = "write trace.json, a Chrome/Perfetto timeline"}};
+          {.name = "trace", .default_value = true, .help = "write trace.json, a Chrome/Perfetto timeline"},
+          {.name = "census",
+           .default_value = true,
+           .help = "count how often policies other than the standard ones are asked and differ from those"}};
 }
 
 const std::vector<ClockKind>& clock_kinds() {

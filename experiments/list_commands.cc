@@ -29,7 +29,13 @@ std::string describe_policy(const PolicyRegistry& registry, std::string_view whi
     throw InputError(fmt::format("'{}' names no policy; write AXIS/NAME, such as batching/mixed", which));
   }
   const PolicyInfo& info = registry.find(which.substr(0, slash), which.substr(slash + 1)).info;
-  std::string text = fmt::format("{}: {}\nsource: {}\n", which, info.summary, info.source);
+  std::string text = fmt::format("{}: {}\n", which, info.summary);
+  if (!info.source.empty()) {
+    text += fmt::format("source: {}\n", info.source);
+  }
+  if (!info.plugin.empty()) {
+    text += fmt::format("plugin: {}\n", info.plugin);
+  }
   if (!info.needs.empty()) {
     text += fmt::format("needs: {}\n", info.needs);
   }
@@ -44,6 +50,23 @@ std::string describe_policy(const PolicyRegistry& registry, std::string_view whi
     text += fmt::format("  {} = {}\n      {}\n      {}\n", spec.name,
                         spec.required ? "(required)" : toml_text(spec.default_value), spec.help,
                         domain_text(spec));
+  }
+  return text;
+}
+
+std::string describe_plugins(const Plugins& plugins) {
+  std::string text;
+  for (const auto& plugin : plugins) {
+    const PluginAbi& abi = plugin->abi();
+    text += fmt::format("{}\nbuilt for pagelab {} by {}, {}, sanitizer {}, assertions {}\n",
+                        plugin->file().string(), abi.pagelab, abi.compiler, abi.standard_library,
+                        abi.sanitizers, abi.assertions);
+    for (const PolicyRegistry::AxisEntry& axis : plugin->policies().axes()) {
+      for (const PolicyEntry& policy : axis.policies) {
+        text += '\n';
+        text += describe_policy(plugin->policies(), fmt::format("{}/{}", axis.name, policy.info.name));
+      }
+    }
   }
   return text;
 }

@@ -80,6 +80,9 @@ bool run_one(const Experiment& experiment, const PolicyRegistry& registry, const
     fmt::print("{}", summary_text(result.summary));
     std::fflush(stdout);
   }
+  for (const std::string& warning : result.warnings) {
+    spdlog::warn("{}", warning);
+  }
   log_wall_clock(result.progress, result.wall_s, parts.built);
   spdlog::info("{} results in {}", result.complete ? "all" : "PARTIAL", path.string());
   if (result.failure) {
@@ -107,7 +110,7 @@ int run_command(const RunOptions& options, Interrupt& interrupt) {
   register_builtin_policies(registry);
   std::vector<Experiment> experiments;
   for (const std::filesystem::path& file : options.files) {
-    experiments.push_back(read_experiment(file, options.overrides, registry));
+    experiments.push_back(read_experiment(file, options.overrides, registry, options.plugins));
   }
   for (const Experiment& experiment : experiments) {
     const std::filesystem::path folder = folder_for(experiment, options);

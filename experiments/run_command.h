@@ -14,6 +14,7 @@ namespace pagelab {
 struct RunOptions {
   std::vector<std::filesystem::path> files;
   std::vector<std::string> overrides;  ///< "a.b=VALUE", for all files
+  std::vector<std::string> plugins;    ///< besides those that the files name
   /// The run folder; with several files the folder that theirs go into. Empty: runs/NAME.
   std::filesystem::path out;
   bool quiet = false;  ///< no summary, no log, no progress line

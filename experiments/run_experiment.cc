@@ -9,6 +9,8 @@
 #include <fmt/format.h>
 
 #include "experiments/build_info.h"
+#include "experiments/file_hash.h"
+#include "experiments/policy_census.h"
 #include "experiments/run_folder.h"
 #include "experiments/workload.h"
 #include "models/timed_device.h"
@@ -57,21 +59,19 @@ const char* clock_word(const Experiment& experiment, const BuiltDevice& built) {
   return experiment.step_cost ? "virtual" : built.virtual_time ? "modelled" : "real";
 }
 
-/// FNV-1a, 64 bits, of a file's content.
-std::string file_hash(const std::string& file) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : read_text_file(file)) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  }
-  return fmt::format("fnv1a64:{:016x}", hash);
-}
-
 Json provenance_of(const Experiment& experiment, const BuiltDevice& built) {
   Json policies = Json::object();
   for (const PolicyChoice& choice : experiment.policies) {
     Json& policy = policies[choice.axis] = {{"name", choice.name}};
     if (!choice.needs.empty()) {
       policy["needs"] = choice.needs;
+    }
+    for (const auto& plugin : experiment.plugins) {
+      if (choice.plugin == plugin->file()) {
+        policy["plugin"] = {{"file", plugin->file().filename().string()},
+                            {"hash", plugin->hash()},
+                            {"assertions", plugin->abi().assertions}};
+      }
     }
     for (const Parameters::Entry& entry : choice.parameters) {
       policy[entry.spec.name] = value_json(entry.value);
@@ -121,6 +121,21 @@ Outcome failed() {
   }
 }
 
+const Parameters& parameters_of(const Experiment& experiment, std::string_view axis) {
+  return std::ranges::find(experiment.policies, axis, &PolicyChoice::axis)->parameters;
+}
+
+/// What the policies were asked goes into the summary.
+void tell(const PolicyCensus& census, RunEnd& end) {
+  for (const PolicyCount& count : census.counts()) {
+    end.census[count.axis] = {{"asked", count.asked},
+                              {"compared", count.compared},
+                              {"differed", count.differed},
+                              {"standard", count.standard}};
+  }
+  end.warnings = census.warnings();
+}
+
 Outcome drive(Engine& engine, const Interrupt& interrupt, RunObserver& observer) {
   try {
     while (!interrupt.requested()) {
@@ -168,6 +183,9 @@ Json input_hashes(const Experiment& experiment) {
       }
     }
   }
+  for (const auto& plugin : experiment.plugins) {
+    hashes[fmt::format("plugins.{}", plugin->file().filename().string())] = plugin->hash();
+  }
   return hashes;
 }
 
@@ -187,6 +205,11 @@ RunParts make_run_parts(const Experiment& experiment) {
 RunResult run_experiment(const Experiment& experiment, RunParts& parts, const PolicyRegistry& registry,
                          const std::filesystem::path& path, const Interrupt& interrupt,
                          RunObserver& observer) {
+  PolicyCensus census;
+  PolicySet policies = make_policies(experiment, registry);
+  if (experiment.output.census) {
+    census.watch(policies, registry, [&](std::string_view axis) { return parameters_of(experiment, axis); });
+  }
   RunFolder folder(path, {.steps = experiment.output.steps,
                           .requests = experiment.output.requests,
                           .decisions = experiment.output.decisions,
@@ -198,8 +221,7 @@ RunResult run_experiment(const Experiment& experiment, RunParts& parts, const Po
   if (!parts.clock) {
     parts.clock = std::make_unique<RealClock>();  // time runs from here, not from when the weights were made
   }
-  Engine engine(*parts.built.device, *parts.clock, *parts.workload, make_policies(experiment, registry),
-                recorder);
+  Engine engine(*parts.built.device, *parts.clock, *parts.workload, std::move(policies), recorder);
   Outcome outcome = drive(engine, interrupt, observer);
   RunResult result;
   result.wall_s = std::chrono::duration<double>(WallClock::now() - start).count();
@@ -209,8 +231,10 @@ RunResult run_experiment(const Experiment& experiment, RunParts& parts, const Po
   if (!experiment.step_cost && parts.built.sim_device != nullptr) {
     outcome.end.operator_seconds = modelled_seconds(*parts.built.sim_device);
   }
+  tell(census, outcome.end);
   result.summary = complete(folder, engine, outcome);
   result.complete = outcome.end.complete;
+  result.warnings = outcome.end.warnings;
   result.progress = engine.progress();
   result.failure = outcome.failure;
   return result;

@@ -45,12 +45,14 @@ nlohmann::ordered_json input_hashes(const Experiment& experiment);
 struct RunResult {
   nlohmann::ordered_json summary;  ///< as in summary.json; null if that could not be written
   bool complete = false;
+  std::vector<std::string> warnings;  ///< as in summary.json
   Progress progress;
   double wall_s = 0;           ///< wall clock of the steps
   std::exception_ptr failure;  ///< what ended the run, if something did: policy, ledger, output, device
 };
 
-/// Runs the experiment into `folder`, absent or empty. Throws OutputError if the folder cannot be made.
+/// Runs the experiment into `folder`, absent or empty. Throws InputError if a policy cannot be made, and
+/// OutputError if the folder cannot.
 RunResult run_experiment(const Experiment& experiment, RunParts& parts, const PolicyRegistry& registry,
                          const std::filesystem::path& folder, const Interrupt& interrupt,
                          RunObserver& observer);

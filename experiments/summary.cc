@@ -113,7 +113,11 @@ Json summary_json(RunStatistics& statistics, const RunEnd& end, const Json& prov
   if (!end.operator_seconds.is_null()) {
     json["operator_seconds"] = end.operator_seconds;
   }
+  json["warnings"] = end.warnings;
   json["provenance"] = provenance;
+  for (const auto& [axis, count] : end.census.items()) {
+    json["provenance"]["policies"][axis]["census"] = count;
+  }
   return json;
 }
 

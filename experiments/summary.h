@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -15,10 +16,12 @@ struct RunEnd {
   bool complete = true;
   std::string reason{};  ///< why it is not complete
   nlohmann::ordered_json
-      operator_seconds{};  ///< measured or modelled, by kind of operation; null with a linear cost
+      operator_seconds{};           ///< measured or modelled, by kind of operation; null with a linear cost
+  nlohmann::ordered_json census{};  ///< what policies were asked, by axis
+  std::vector<std::string> warnings{};
 };
 
-/// `provenance` becomes its last member. Sorts the statistics' lists.
+/// `provenance` becomes its last member, with the end's census. Sorts the statistics' lists.
 nlohmann::ordered_json summary_json(RunStatistics& statistics, const RunEnd& end,
                                     const nlohmann::ordered_json& provenance);
 

@@ -5,7 +5,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build ccache git ca-certificates python3
   libcli11-dev libtomlplusplus-dev libspdlog-dev libfmt-dev libhwy-dev libdnnl-dev nlohmann-json3-dev liblzma-dev
-  libboost-context-dev
+  libboost-dev libboost-context-dev
   python3-matplotlib
   libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
   clang clang-tidy libclang-rt-14-dev xz-utils

@@ -13,6 +13,7 @@
 #include "experiments/cache_sim/block_trace.h"
 #include "experiments/cache_sim/cache_simulator.h"
 #include "experiments/csv_table.h"
+#include "experiments/plugin/plugin.h"
 #include "policies/builtin.h"
 
 namespace pagelab {
@@ -114,8 +115,11 @@ void write_csv(const std::filesystem::path& file, const std::vector<Row>& rows, 
 }  // namespace
 
 std::string cache_sim(const CacheSimOptions& options) {
-  PolicyRegistry registry;
-  register_builtin_policies(registry);
+  PolicyRegistry builtin;
+  register_builtin_policies(builtin);
+  Plugins plugins;
+  load_plugins(options.plugins, plugins);
+  const PolicyRegistry registry = with_plugins(builtin, plugins);
   const auto policies = chosen_policies(options, registry);
   check_capacities(options.capacities);
   const BlockTrace trace = read_block_trace(options.trace, Tokens(options.block_tokens));

@@ -15,6 +15,7 @@ struct CacheSimOptions {
   std::vector<std::string> policies{};  ///< empty: all of the axis
   std::vector<std::int64_t> capacities{};
   std::vector<std::string> overrides{};  ///< POLICY.PARAMETER=VALUE
+  std::vector<std::string> plugins{};    ///< whose policies can be named
   std::int64_t block_tokens = 0;         ///< of a trace of prompts; 0: as fits
   std::filesystem::path csv{};           ///< empty: none
 };

@@ -15,6 +15,7 @@
 #include "tests/models/masked_reference.h"
 #include "tests/support/builders.h"
 #include "tests/support/kept_tokens.h"
+#include "tests/support/source_dir.h"
 
 namespace pagelab {
 namespace {
@@ -24,7 +25,7 @@ using testing::PolicyNames;
 using testing::with_retention;
 
 std::string golden_folder(const std::string& name) {
-  return PAGELAB_SOURCE_DIR "/tests/golden/" + name;
+  return (test::source_dir() / "tests" / "golden" / name).string();
 }
 
 std::unique_ptr<Device> device_of(const std::string& name, const KvOptions& kv, int threads = 2) {
