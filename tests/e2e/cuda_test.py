@@ -100,6 +100,10 @@ class Cuda(PagelabTest):
         self.assertTrue(provenance["gpu"])
         self.assertIn('swap = "per_block"', (folder / "experiment.toml").read_text())
 
+    def test_says_that_its_kernels_cannot_drop_tokens(self):
+        result, _ = self.run_tiny("out", "policy.retention.name=window", file=self.experiment("opt"), code=1)
+        self.assertIn('set policy.retention.name = "all"', result.stderr)
+
     def test_keys_of_another_device_are_refused(self):
         for setting, words in {"device.threads=2": ["device.threads", "unknown"],
                                "device.swap=\"slow\"": ["device.swap", "batched, per_block"],

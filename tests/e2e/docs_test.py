@@ -31,11 +31,13 @@ class Documents(PagelabTest):
         for page in pages:
             self.compile(re.search(r"```cpp\n(.*?)```", page, re.DOTALL).group(1))
 
-    def test_the_eviction_policies_of_their_page_compile(self):
-        examples = re.findall(r"```cpp\n(.*?)```", (SOURCE / "docs/policies/eviction.md").read_text(), re.DOTALL)
-        self.assertEqual(len(examples), 2)
-        for example in examples:
-            self.compile(example)
+    def test_the_policies_of_the_axes_pages_compile(self):
+        for axis, count in (("eviction", 2), ("retention", 1)):
+            page = (SOURCE / f"docs/policies/{axis}.md").read_text()
+            examples = re.findall(r"```cpp\n(.*?)```", page, re.DOTALL)
+            self.assertEqual(len(examples), count)
+            for example in examples:
+                self.compile(example)
 
     def test_the_example_experiment_can_be_read(self):
         example = re.search(r"```toml\n(.*?)```", README, re.DOTALL).group(1)

@@ -23,9 +23,9 @@ class Usage(PagelabTest):
 
     def test_policies_lists_every_axis_with_its_default(self):
         text = self.pagelab("policies").stdout
-        for axis in ("scheduling", "batching", "allocation", "preemption", "sharing"):
+        for axis in ("scheduling", "batching", "allocation", "preemption", "sharing", "eviction", "retention"):
             self.assertRegex(text, rf"(?m)^{axis}: .*\?$")
-        self.assertEqual(text.count("(default)"), 5)
+        self.assertEqual(text.count("(default)"), 7)
 
     def test_every_listed_policy_can_be_described(self):
         axis = None

@@ -84,6 +84,19 @@ class Run(PagelabTest):
                 self.assertGreater(summary["preemptions"][preemption], 0)
                 self.assertEqual(hashes(folder), hashes(reference))
 
+    def test_a_retention_policy_holds_a_sequence_to_its_budget_and_changes_its_tokens(self):
+        _, everything = self.run_tiny("all", *NO_PREEMPTION)
+        for policy in ("window", "sinks", "heavy_hitters"):
+            with self.subTest(policy):
+                _, folder = self.run_tiny(policy, f"policy.retention.name={policy}", "policy.retention.budget=8",
+                                          *NO_PREEMPTION)
+                self.assertEqual(self.assert_complete_files(folder)["requests"]["finished"], 24)
+                self.assertNotEqual(hashes(folder), hashes(everything))
+                decoding = [row for row in rows(folder / "steps.csv") if row["tokens_prefill"] == "0"]
+                self.assertGreater(len(decoding), 10)
+                for row in decoding:
+                    self.assertLessEqual(int(row["slots_token"]), 8 * int(row["running"]))
+
     def test_parallel_samples_share_blocks_unless_told_not_to(self):
         settings = ["sampling.n=4", "device.device_blocks=2000"]
         _, shared = self.run_tiny("shared", *settings)
