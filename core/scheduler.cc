@@ -175,7 +175,9 @@ void Scheduler::displace(const Queues& queues, StepPlan& plan) {
   free_ = free;
   while (enough && running_.size() > kept) {
     candidates_.assign(1, GroupView(*running_.back()));
-    preempt(running_.size() - 1, choose_victim(), plan);
+    Victim victim = choose_victim();
+    victim.reason = "a group that goes before it takes its place";
+    preempt(running_.size() - 1, victim, plan);
   }
 }
 

@@ -3,7 +3,6 @@
 // first level whose quantum covers its prefill, and so skips those where it would only be demoted; it sinks a
 // level when it has used up its quantum there, and comes back to the first one when it has not been served
 // for long.
-#include <cmath>
 #include <vector>
 
 #include "core/policy_registry.h"

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <functional>
+#include <algorithm>
 
 #include "tests/support/builders.h"
 #include "tests/support/hash_device.h"
@@ -50,6 +50,10 @@ TEST(Displacement, TakesTheOnlyPlaceAndGivesItBack) {
       << "the step that preempts admits nobody";
   EXPECT_THAT(steps_of(run, DecisionKind::admit, 0), ElementsAre(0, 5)) << "when request 1 is done";
   EXPECT_THAT(run.record.finished, ElementsAre(1, 0));
+  const auto displaced =
+      std::find_if(run.record.events.begin(), run.record.events.end(),
+                   [](const auto& event) { return event.kind == DecisionKind::preempt_recompute; });
+  EXPECT_EQ(displaced->reason, "a group that goes before it takes its place");
 }
 
 TEST(Displacement, HappensOnlyIfThePolicyWantsIt) {
