@@ -259,7 +259,7 @@ void KvManager::admit(SequenceGroup& group, Blocks planned) {
                                  sum.value(), group.request.id.value(), planned.value()));
   }
   const Blocks longest = *std::ranges::max_element(set_aside_);
-  if (blocks_at_most(group, longest) + pinned() > device_.capacity()) {
+  if (planned >= Blocks(0) && blocks_at_most(group, longest) + pinned() > device_.capacity()) {
     throw BrokenRule("allocation",
                      fmt::format("it reserves {} blocks for request {}, which then may not fit the pool; it "
                                  "reserved less when the request was accepted",
