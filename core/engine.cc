@@ -1,6 +1,7 @@
 #include "core/engine.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -32,7 +33,7 @@ Engine::Engine(Device& device, Clock& clock, Workload& workload, PolicySet polic
       policies_(std::move(policies)),
       recorder_(recorder),
       kv_(device.capacity(), *policies_.allocation, *policies_.sharing),
-      scheduler_(policies_, kv_),
+      scheduler_(policies_, kv_, device),
       capacity_(device.capacity()) {}
 
 bool Engine::step() {
@@ -108,6 +109,7 @@ std::string Engine::why_refused(const SequenceGroup& group) const {
 
 void Engine::apply() {
   sampled_.clear();
+  const Blocks taken_before = kv_.device().taken();
   for (std::size_t i = 0, planned = plan_.decisions.size(); i < planned; ++i) {
     const Decision decision = plan_.decisions[i];  // a copy, since copies on write are logged behind the plan
     if (i + groups_ahead < planned) {
@@ -128,6 +130,9 @@ void Engine::apply() {
       emplace(sampled_) = {&group, batch_.candidates};
       append_samples(batch_, group);
     }
+  }
+  if (policies_.allocation->maps_pages()) {
+    batch_.mapped = kv_.device().taken() - taken_before;
   }
   sampled_.push_back({nullptr, batch_.candidates});
   result_.candidates.resize(static_cast<std::size_t>(batch_.candidates));
@@ -168,6 +173,8 @@ void Engine::change_queue(SequenceGroup& group, DecisionKind kind) {
     case DecisionKind::swap_in:
       remove(queues_.swapped, &group);
       insert_in_order(queues_.running, &group);
+      break;
+    case DecisionKind::trim:  // it waits on
       break;
     default:
       PAGELAB_INVARIANT(false, fmt::format("a plan holds '{}'", name_of(kind)));
@@ -337,7 +344,10 @@ Progress Engine::progress() const {
 }
 
 void Engine::check_integrity() const {
-  kv_.check_integrity(queues_.running, queues_.swapped);
+  std::vector<SequenceGroup*> holding = queues_.running;
+  std::ranges::copy_if(queues_.waiting, std::back_inserter(holding),
+                       [](const SequenceGroup* group) { return !group->live.front().blocks.empty(); });
+  kv_.check_integrity(holding, queues_.swapped);
   PAGELAB_INVARIANT(record_.slots.balanced(),
                     fmt::format("step {}: the ledger does not add up", record_.step));
 }

@@ -35,11 +35,13 @@ KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocatio
       pinned_(capacity.block_size),
       marks_(static_cast<std::size_t>(std::max(capacity.device_blocks, capacity.host_blocks).value()), 0),
       moved_to_(marks_.size()) {
-  if (runs_ && (sharing_.within_group() || sharing_.pins_prefixes())) {
-    throw InputError(
-        "the allocation policy gives every sequence a run of blocks of its own, so no block can be shared: "
-        "set "
-        "policy.sharing.name = \"none\"");
+  allocation_.start(capacity);
+  const bool maps = allocation_.maps_pages() || capacity.maps_pages;
+  if ((runs_ || maps) && (sharing_.within_group() || sharing_.pins_prefixes())) {
+    throw InputError(fmt::format("{}, so no block can be shared: set policy.sharing.name = \"none\"",
+                                 runs_
+                                     ? "the allocation policy gives every sequence a run of blocks of its own"
+                                     : "each sequence's blocks are mapped to addresses of its own"));
   }
 }
 
@@ -64,7 +66,9 @@ Blocks KvManager::blocks_to_admit(const SequenceGroup& group) const {
   }
   Blocks sum;
   for (const Sequence& sequence : group.live) {
-    sum += reserved(group, sequence.known()) - blocks_for(sequence.shared, block_size_);
+    const Blocks there = std::max(Blocks(static_cast<std::int64_t>(sequence.blocks.size())),
+                                  blocks_for(sequence.shared, block_size_));
+    sum += reserved(group, sequence.known()) - there;
   }
   return sum;
 }
@@ -112,6 +116,21 @@ Blocks KvManager::blocks_held(const SequenceGroup& group) const {
 
 Blocks KvManager::blocks_freed(const SequenceGroup& group) const {
   return blocks_held(group) - pinned_.leading(group.live.front().blocks);
+}
+
+Tokens KvManager::tokens_lost(const SequenceGroup& group) const {
+  const Tokens pinned = pinned_.leading(group.live.front().blocks).value() * block_size_;
+  if (group.live.size() == 1) {
+    return group.live.front().computed - pinned;
+  }
+  Tokens sum;
+  new_marks();
+  for (const Sequence& sequence : group.live) {
+    for (const BlockId block : sequence.blocks) {
+      sum += mark(block) ? device_.fill(block) : Tokens(0);
+    }
+  }
+  return sum - pinned;
 }
 
 inline void KvManager::extend(Sequence& sequence, Tokens tokens) {
@@ -183,7 +202,11 @@ void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
       runs_ ? admit_in_runs(group) : admit(group);
       break;
     case DecisionKind::preempt_recompute:
-      drop(group);
+      drop(group, decision.keep);
+      break;
+    case DecisionKind::trim:
+      kept_ -= Blocks(static_cast<std::int64_t>(group.live.front().blocks.size()));
+      trim(group, decision.keep);
       break;
     case DecisionKind::preempt_swap:
       move(group, device_, host_, batch.swap_out);
@@ -214,8 +237,9 @@ void KvManager::admit(SequenceGroup& group) {
   for (Sequence& sequence : group.live) {
     const auto blocks = static_cast<std::size_t>(reserved(group, sequence.known()).value());
     const auto shared = static_cast<std::size_t>(sequence.shared / block_size_);
-    sequence.blocks.clear();
-    for (std::size_t entry = 0; entry < blocks; ++entry) {
+    const std::size_t kept = sequence.blocks.size();
+    kept_ -= Blocks(static_cast<std::int64_t>(kept));
+    for (std::size_t entry = kept; entry < blocks; ++entry) {
       if (entry < shared) {
         sequence.blocks.push_back(
             sequence.shared_with < 0
@@ -269,15 +293,33 @@ std::size_t KvManager::first_written(const Sequence& sequence) const {
   return sharing_.within_group() ? sequence.entry_of(sequence.computed, block_size_) : 0;
 }
 
-void KvManager::drop(SequenceGroup& group) {
+void KvManager::drop(SequenceGroup& group, Blocks keep) {
   remember_sharing(group);
-  for (Sequence& sequence : group.live) {
-    release(sequence.blocks);
-    sequence.computed = sequence.shared;
+  if (keep > Blocks(0)) {
+    trim(group, keep);
+  } else {
+    for (Sequence& sequence : group.live) {
+      release(sequence.blocks);
+      sequence.computed = sequence.shared;
+    }
+    release_spare(group);
   }
-  release_spare(group);
   group.state = GroupState::waiting;
   group.restoring = true;
+}
+
+void KvManager::trim(SequenceGroup& group, Blocks keep) {
+  Sequence& sequence = group.live.front();
+  const auto blocks = static_cast<std::size_t>(keep.value());
+  PAGELAB_INVARIANT(!runs_ && group.live.size() == 1 && blocks < sequence.blocks.size() &&
+                        keep.value() * block_size_ <= sequence.computed,
+                    describe(group));
+  for (std::size_t entry = blocks; entry < sequence.blocks.size(); ++entry) {
+    device_.release(sequence.blocks[entry]);
+  }
+  sequence.blocks.resize(blocks);
+  sequence.computed = std::max(sequence.shared, keep.value() * block_size_);
+  kept_ += keep;
 }
 
 void KvManager::remember_sharing(SequenceGroup& group) const {
@@ -344,7 +386,7 @@ void KvManager::finish(SequenceGroup& group, std::size_t index) {
   sequence.computed = Tokens(0);
 }
 
-void KvManager::check_integrity(std::span<SequenceGroup* const> running,
+void KvManager::check_integrity(std::span<SequenceGroup* const> holding,
                                 std::span<SequenceGroup* const> swapped) const {
   const auto check = [this](const BlockPool& pool, std::span<SequenceGroup* const> groups,
                             std::span<const BlockId> pinned) {
@@ -375,8 +417,14 @@ void KvManager::check_integrity(std::span<SequenceGroup* const> running,
                         fmt::format("block {}: {} owners, count {}", i, owners[i], counted));
     }
   };
-  check(device_, running, pinned_.blocks());
+  check(device_, holding, pinned_.blocks());
   check(host_, swapped, {});
+  Blocks kept;
+  for (const SequenceGroup* group : holding) {
+    const bool waits = group->state == GroupState::waiting;
+    kept += Blocks(waits ? static_cast<std::int64_t>(group->live.front().blocks.size()) : 0);
+  }
+  PAGELAB_INVARIANT(kept == kept_, fmt::format("{} blocks are kept, count {}", kept.value(), kept_.value()));
 }
 
 }  // namespace pagelab

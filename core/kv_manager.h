@@ -31,7 +31,7 @@ class KvManager {
   Tokens block_size() const { return block_size_; }
 
   /// Device blocks that admitting a waiting group takes: its known tokens, or what the allocation policy
-  /// reserves.
+  /// reserves, less what it kept.
   Blocks blocks_to_admit(const SequenceGroup& group) const;
   /// Device blocks that computing `tokens` more tokens of a running group takes, copies on write included.
   Blocks blocks_to_append(const SequenceGroup& group, Tokens tokens) const {
@@ -42,8 +42,12 @@ class KvManager {
   Blocks blocks_held(const SequenceGroup& group) const;
   /// Of those of a running group, the ones that are free when it gives them up.
   Blocks blocks_freed(const SequenceGroup& group) const;
+  /// Tokens of a running group whose KV is in those blocks, each counted once.
+  Tokens tokens_lost(const SequenceGroup& group) const;
   /// Entries of all block tables of running groups.
-  Blocks table_entries() const { return device_.references() - pinned(); }
+  Blocks table_entries() const { return device_.references() - pinned() - kept_; }
+  /// Entries of the tables that waiting groups kept.
+  Blocks kept() const { return kept_; }
 
   /// Blocks that stay for the rest of the run, whoever uses them.
   Blocks pinned() const { return Blocks(static_cast<std::int64_t>(pinned_.blocks().size())); }
@@ -80,11 +84,13 @@ class KvManager {
     }
   }
 
-  /// Where every slot of the device pool is. `running` are all groups that hold device blocks.
+  /// Where every slot of the device pool is. `running` are all groups that hold device blocks, but for those
+  /// that kept some: these are full.
   SlotLedger ledger(std::span<SequenceGroup* const> running);
 
   /// Aborts unless pools, tables and counts agree: every reference comes from exactly one table entry.
-  void check_integrity(std::span<SequenceGroup* const> running,
+  /// `holding` are all groups that hold device blocks.
+  void check_integrity(std::span<SequenceGroup* const> holding,
                        std::span<SequenceGroup* const> swapped) const;
 
  private:
@@ -110,6 +116,9 @@ class KvManager {
   std::vector<BlockId> take_run(Blocks blocks);
   /// Lets go of a table of device blocks, which is then empty.
   void release(std::vector<BlockId>& table);
+  /// Lets go of all but the leading `keep` blocks of a waiting group's one sequence; what it has computed
+  /// ends there.
+  void trim(SequenceGroup& group, Blocks keep);
   void release_spare(SequenceGroup& group);
   void fork_into_run(SequenceGroup& group, std::size_t parent, StepBatch& batch);
   void finish_in_run(SequenceGroup& group, Sequence& sequence);
@@ -128,7 +137,7 @@ class KvManager {
   std::size_t first_written(const Sequence& sequence) const;
   /// Makes the table long enough for the sequence's next tokens, and their slots valid.
   void extend(Sequence& sequence, Tokens tokens);
-  void drop(SequenceGroup& group);
+  void drop(SequenceGroup& group, Blocks keep);
   void remember_sharing(SequenceGroup& group) const;
   void move(SequenceGroup& group, BlockPool& from, BlockPool& to, std::vector<BlockCopy>& copies);
   void fork(SequenceGroup& group, std::size_t parent, StepBatch& batch);
@@ -146,6 +155,7 @@ class KvManager {
   std::unique_ptr<BlockRuns> empty_;  ///< the same with nothing taken: what could fit at all
   PinnedPrefixes pinned_;
   Blocks largest_need_;  ///< of any request accepted so far
+  Blocks kept_;          ///< table entries of waiting groups
   // Scratch of walks that must see each block once: marks_[block] == mark_ means seen. moved_to_ is its
   // target.
   mutable std::vector<std::uint32_t> marks_;

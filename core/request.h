@@ -31,6 +31,7 @@ struct Sampling {
 struct Request {
   RequestId id;
   std::int32_t client = 0;
+  std::int32_t priority = 0;    ///< larger is more urgent
   Seconds arrival;              ///< since the start of the run
   std::vector<TokenId> prompt;  ///< at least one token
   Tokens shared_prefix;         ///< its first tokens that the provider declares to be common to many requests

@@ -57,6 +57,7 @@ void Scheduler::plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& p
   preempted_ = false;
   swapped_left_ = queues.swapped.size();
   runs_.clear();
+  find_keepers(queues);
   running_ = queues.running;
   for (const SequenceGroup* group : running_) {
     ++so_far_.running_groups;
@@ -77,6 +78,18 @@ void Scheduler::plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& p
   }
   if (so_far_.groups == 0 && !preempted_ && !queues.empty()) {
     broken("batching", policies_.batching.name, "groups are there to run and none got a token");
+  }
+}
+
+void Scheduler::find_keepers(const Queues& queues) {
+  keepers_.clear();
+  if (kv_.kept() == Blocks(0)) {
+    return;
+  }
+  for (SequenceGroup* group : queues.waiting) {
+    if (const Blocks kept = kv_.blocks_held(*group); kept > Blocks(0)) {
+      keepers_.push_back({group, kept, kv_.blocks_freed(*group)});
+    }
   }
 }
 
@@ -146,26 +159,52 @@ bool Scheduler::make_room(std::size_t place, Blocks exact, Blocks headroom, Step
   SequenceGroup* const group = running_[place];
   for (;;) {
     const bool alone = running_.size() == 1 && so_far_.groups == 0;
-    if (free_ >= (alone ? exact : std::max(headroom, exact))) {
+    const Blocks wanted = alone ? exact : std::max(headroom, exact);
+    reclaim(wanted, nullptr, plan);
+    if (free_ >= wanted) {
       return true;
     }
     PAGELAB_INVARIANT(!alone, fmt::format("request {} runs alone, needs {} blocks and finds {}",
                                           group->request.id.value(), exact.value(), free_.value()));
-    candidates_.clear();
-    for (std::size_t i = place; i < running_.size(); ++i) {
-      candidates_.emplace_back(*running_[i]);
-    }
-    const Victim victim =
-        ask(policies_.preemption, [&](PreemptionPolicy& p) { return p.choose(candidates_); });
-    if (victim.index >= candidates_.size()) {
-      broken("preemption", policies_.preemption.name,
-             fmt::format("it chose candidate {} of {}", victim.index, candidates_.size()));
-    }
-    preempt(place + victim.index, victim, plan);
-    if (victim.index == 0) {
+    const bool first_of_all = place == 0 && running_.size() > 1;
+    const std::size_t first = first_of_all ? 1 : place;
+    const Victim victim = choose_victim(first, wanted);
+    preempt(first + victim.index, victim, plan);
+    if (first + victim.index == place) {
       return false;
     }
   }
+}
+
+Victim Scheduler::choose_victim(std::size_t first, Blocks wanted) {
+  candidates_.clear();
+  for (std::size_t i = first; i < running_.size(); ++i) {
+    candidates_.emplace_back(*running_[i]);
+  }
+  preemption_view_.lacking_ = wanted - free_;
+  preemption_view_.host_free_ = host_free_;
+  const Victim victim = ask(policies_.preemption, [&](PreemptionPolicy& p) { return p.choose(candidates_); });
+  if (victim.index >= candidates_.size()) {
+    broken("preemption", policies_.preemption.name,
+           fmt::format("it chose candidate {} of {}", victim.index, candidates_.size()));
+  }
+  const SequenceGroup& group = *running_[first + victim.index];
+  const bool may_keep = victim.mode == PreemptionMode::recompute && group.live.size() == 1;
+  const Blocks held = kv_.blocks_held(group);
+  if (victim.keep < Blocks(0) || victim.keep > (may_keep ? held - Blocks(1) : Blocks(0))) {
+    broken("preemption", policies_.preemption.name,
+           fmt::format("it lets request {} keep {} of {} blocks; only a group of one sequence that is "
+                       "recomputed may keep some, and not all",
+                       group.request.id.value(), victim.keep.value(), held.value()));
+  }
+  return victim;
+}
+
+Blocks Scheduler::kept_by(const SequenceGroup& group, const Victim& victim) const {
+  const Blocks whole(group.live.front().computed / kv_.block_size());
+  const Blocks keep = kv_.in_runs() ? Blocks(0) : std::min(victim.keep, whole);
+  const Blocks others = kv_.blocks_held(group) - kv_.blocks_freed(group);  // stay whatever becomes of it
+  return keep > others ? keep : Blocks(0);
 }
 
 void Scheduler::preempt(std::size_t place, const Victim& victim, StepPlan& plan) {
@@ -173,26 +212,63 @@ void Scheduler::preempt(std::size_t place, const Victim& victim, StepPlan& plan)
   const Blocks held = kv_.blocks_held(*group);
   const bool swappable = !kv_.in_runs() && held <= host_free_;
   const bool swap = victim.mode == PreemptionMode::swap && swappable;
+  const Blocks keep = kept_by(*group, victim);
+  const Blocks freed = kv_.blocks_freed(*group);
   host_free_ -= swap ? held : Blocks(0);
-  free_ += kv_.blocks_freed(*group);
+  free_ += keep > Blocks(0) ? held - keep : freed;
+  if (keep > Blocks(0)) {
+    const Keeper keeper{group, keep, freed - (held - keep)};
+    const auto behind = [](const Keeper& a, const Keeper& b) { return goes_before(a.group, b.group); };
+    keepers_.insert(std::ranges::upper_bound(keepers_, keeper, behind), keeper);
+  }
   preempted_ = true;
   --so_far_.running_groups;
   so_far_.running_sequences -= group->width();
-  plan.decisions.push_back({swap ? DecisionKind::preempt_swap : DecisionKind::preempt_recompute, group, -1,
-                            Tokens(0),
-                            swap || victim.mode == PreemptionMode::recompute ? victim.reason
-                            : kv_.in_runs()                                  ? "runs are not swapped"
-                                                                             : "the host pool is full"});
+  plan.decisions.push_back({.kind = swap ? DecisionKind::preempt_swap : DecisionKind::preempt_recompute,
+                            .group = group,
+                            .reason = swap || victim.mode == PreemptionMode::recompute ? victim.reason
+                                      : kv_.in_runs() ? "runs are not swapped"
+                                                      : "the host pool is full",
+                            .keep = keep});
   running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(place));
 }
 
-bool Scheduler::fits_with_watermark(Blocks need) const {
-  if (so_far_.running_groups == 0) {
-    return need <= free_;
+void Scheduler::reclaim(Blocks wanted, const SequenceGroup* spared, StepPlan& plan) {
+  for (std::size_t i = keepers_.size(); i-- > 0 && free_ < wanted;) {
+    Keeper& keeper = keepers_[i];
+    if (keeper.group == spared || keeper.freed == Blocks(0)) {
+      continue;
+    }
+    const Blocks freed = std::min(keeper.freed, wanted - free_);
+    free_ += freed;
+    keeper.freed -= freed;
+    keeper.kept = keeper.freed > Blocks(0) ? keeper.kept - freed : Blocks(0);
+    keeper.trimmed = true;
+    plan.decisions.push_back({.kind = DecisionKind::trim,
+                              .group = keeper.group,
+                              .reason = "blocks kept by a waiting group are needed",
+                              .keep = keeper.kept});
   }
-  const Blocks kept =
-      ask(policies_.allocation, [&](AllocationPolicy& p) { return p.watermark(kv_.device().capacity()); });
-  return free_ - need >= kept;
+}
+
+bool Scheduler::make_free(Blocks wanted, const SequenceGroup* spared, StepPlan& plan) {
+  Blocks possible = free_;
+  for (const Keeper& keeper : keepers_) {
+    possible += keeper.group == spared ? Blocks(0) : keeper.freed;
+  }
+  if (possible < wanted) {
+    return false;
+  }
+  reclaim(wanted, spared, plan);
+  return true;
+}
+
+Blocks Scheduler::with_watermark(Blocks need) const {
+  if (so_far_.running_groups == 0) {
+    return need;
+  }
+  return need +
+         ask(policies_.allocation, [&](AllocationPolicy& p) { return p.watermark(kv_.device().capacity()); });
 }
 
 bool Scheduler::runs_fit(const SequenceGroup& group) {
@@ -216,7 +292,7 @@ void Scheduler::walk_swapped(const Queues& queues, StepPlan& plan) {
       return p.append_headroom(GroupView(group), exact);
     });
     const bool alone = so_far_.running_groups == 0;
-    if (!fits_with_watermark(held + (alone ? exact : std::max(headroom, exact)))) {
+    if (!make_free(with_watermark(held + (alone ? exact : std::max(headroom, exact))), nullptr, plan)) {
       break;
     }
     free_ -= held + exact;
@@ -230,15 +306,22 @@ void Scheduler::walk_waiting(const Queues& queues, StepPlan& plan) {
     return;
   }
   for (SequenceGroup* group : queues.waiting) {
+    const auto keeper = std::ranges::find(keepers_, group, &Keeper::group);
+    if (keeper != keepers_.end() && keeper->trimmed) {
+      break;  // what it needs is known when this plan is applied
+    }
     const Tokens tokens = grant(*group, Stage::waiting);
     if (tokens == Tokens(0)) {
       break;
     }
     const Blocks need = kv_.blocks_to_admit(*group);
-    if (!fits_with_watermark(need) || !runs_fit(*group)) {
+    if (!make_free(with_watermark(need), group, plan) || !runs_fit(*group)) {
       break;
     }
     free_ -= need;
+    if (keeper != keepers_.end()) {
+      keepers_.erase(keeper);  // it uses them itself now
+    }
     take(DecisionKind::admit, *group, tokens, "its turn, and there is room", plan);
   }
 }

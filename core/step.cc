@@ -22,6 +22,8 @@ std::string_view name_of(DecisionKind kind) {
       return "finish";
     case DecisionKind::pin_prefix:
       return "pin_prefix";
+    case DecisionKind::trim:
+      return "trim";
   }
   return "?";
 }

@@ -20,7 +20,8 @@ enum class DecisionKind : std::uint8_t {
   copy_on_write,      ///< a sequence about to write into a shared block gets a copy
   fork,               ///< a new sequence shares all blocks of another
   finish,             ///< a sequence ended; its blocks lose an owner
-  pin_prefix          ///< the prefix that a request declares as shared stays for later ones
+  pin_prefix,         ///< the prefix that a request declares as shared stays for later ones
+  trim                ///< a waiting group gives up blocks that it kept when it was preempted
 };
 std::string_view name_of(DecisionKind kind);
 
@@ -33,6 +34,7 @@ struct Decision {
   const char* reason = "";
   bool decoding = false;   ///< the tokens are those drawn last, one per sequence
   bool completes = false;  ///< they are all that is pending: the group's next tokens are drawn
+  Blocks keep{};           ///< preempt_recompute, trim: leading blocks that stay in the group's table
 };
 
 /// What one step shall do, in the order in which it is applied. What follows (copies on write, forks,

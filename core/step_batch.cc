@@ -10,6 +10,7 @@ void clear(StepBatch& batch) {
   batch.tokens.clear();
   batch.samples.clear();
   batch.candidates = 0;
+  batch.mapped = Blocks(0);
 }
 
 }  // namespace pagelab

@@ -17,6 +17,8 @@ class GroupView {
 
   RequestId request() const { return group_->request.id; }
   std::int32_t client() const { return group_->request.client; }
+  /// Larger is more urgent.
+  std::int32_t priority() const { return group_->request.priority; }
   Seconds arrival() const { return group_->request.arrival; }
   GroupState state() const { return group_->state; }
   Tokens prompt_tokens() const { return Tokens(static_cast<std::int64_t>(group_->request.prompt.size())); }
@@ -44,6 +46,7 @@ class GroupView {
 
  private:
   friend class Oracle;
+  friend class PreemptionView;
   const SequenceGroup* group_;
 };
 
