@@ -34,4 +34,13 @@ Seconds TimedDevice::cost_of(const StepBatch& batch) {
                  cost_.copy_block_s * static_cast<double>(batch.copies.size()));
 }
 
+std::optional<Seconds> TimedDevice::recompute(Tokens context) const {
+  return static_cast<double>(context.value()) * Seconds(cost_.prefill_token_s + cost_.context_token_s);
+}
+
+std::optional<Seconds> TimedDevice::swap_out(Blocks blocks) const {
+  const Bytes bytes = blocks.value() * inside_->capacity().block_bytes;
+  return Seconds(cost_.swap_byte_s * static_cast<double>(bytes.value()));
+}
+
 }  // namespace pagelab
