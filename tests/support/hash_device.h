@@ -24,7 +24,8 @@ class HashDevice final : public Device {
                   .block_size = Tokens(block_size),
                   .block_bytes = Bytes(block_size * 8),
                   .max_positions = Tokens(4096),
-                  .vocabulary = vocab},
+                  .vocabulary = vocab,
+                  .row_bytes = Bytes(4)},
         vocab_(vocab),
         device_(static_cast<std::size_t>(device_blocks * block_size), empty),
         host_(static_cast<std::size_t>(host_blocks * block_size), empty) {}
