@@ -23,6 +23,7 @@ std::vector<ParameterSpec> output_parameters();
 struct PoolDefaults {
   std::int64_t blocks = 512;  ///< of either pool; 0: worked out, so 0 is valid
   std::string dtype = "bf16";
+  std::int64_t largest_block = 256;
   std::string device_help{};  ///< what is to be said besides
   std::string host_help{};
 };

@@ -42,6 +42,7 @@ std::vector<ParameterSpec> sim_parameters() {
   const std::vector<ParameterSpec> pools =
       pool_parameters({.blocks = 0,
                        .dtype = "f16",
+                       .largest_block = 4096,
                        .device_help = "; 0: what the memory has room for",
                        .host_help = "; 0: what swap_space_gib has room for"});
   parameters.insert(parameters.end(), pools.begin(), pools.end());
@@ -63,6 +64,16 @@ std::vector<ParameterSpec> sim_parameters() {
       host_cost("host_sequence_s", "for each sequence in the step"),
       host_cost("host_prefill_token_s", "for each token of a prefill"),
       host_cost("host_worker_s", "for each device beyond the first"),
+      {.name = "map_page_s",
+       .default_value = 4e-5,
+       .unit = "s",
+       .help =
+           "of mapping a page, one per layer for K and one for V of a block, where the allocation maps pages",
+       .minimum = 0,
+       .maximum = 1e6},
+      {.name = "map_overlaps",
+       .default_value = true,
+       .help = "pages are mapped while the device computes; only what takes longer counts"},
       {.name = "padded",
        .default_value = false,
        .help = "every chunk of a step is computed as if it were the longest, after the longest context"}};
@@ -81,6 +92,8 @@ SimChoice sim_choice(const Parameters& p) {
                    .sequence_s = p.real("host_sequence_s"),
                    .prefill_token_s = p.real("host_prefill_token_s"),
                    .worker_s = p.real("host_worker_s")},
+          .map_s = p.real("map_page_s"),
+          .map_overlaps = p.flag("map_overlaps"),
           .padded = p.flag("padded")};
 }
 

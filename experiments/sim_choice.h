@@ -18,6 +18,8 @@ struct SimChoice {
   /// are not known here.
   MemoryOptions memory{};
   HostCost host{};
+  double map_s = 0;
+  bool map_overlaps = false;
   bool padded = false;
 };
 

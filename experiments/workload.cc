@@ -23,6 +23,7 @@ class GeneratedWorkload final : public Workload {
                     std::unique_ptr<LengthSource> lengths, std::unique_ptr<ArrivalSource> arrivals,
                     std::int64_t total)
       : sampling_(spec.sampling),
+        share_(spec.share),
         forced_output_(spec.forced_output),
         prefix_(spec.prefix),
         end_(spec.duration),
@@ -50,6 +51,9 @@ class GeneratedWorkload final : public Workload {
     request.forced_output = forced_output_;
     request.sampling = sampling_;
     request.sampling.seed = derive_seed(seed_, "sampling", static_cast<std::uint64_t>(issued_));
+    if (share_ < 1 && RandomStream(request.sampling.seed, "share").uniform() >= share_) {
+      request.sampling.n = 1;
+    }
     clients_.emplace(request.id.value(), request.client);
     ++issued_;
     shape_.reset();
@@ -86,6 +90,7 @@ class GeneratedWorkload final : public Workload {
   }
 
   Sampling sampling_;
+  double share_;
   bool forced_output_;
   Tokens prefix_;
   Seconds end_;  ///< 0: none

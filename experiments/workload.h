@@ -17,6 +17,7 @@ struct WorkloadSpec {
   KindChoice lengths;
   KindChoice arrivals;
   Sampling sampling;  ///< its seed is set for each request
+  double share = 1;   ///< of the requests that get sampling.n sequences; the others get one
   bool forced_output = true;
 };
 

@@ -302,6 +302,15 @@ void PagedAttention::State::locate(const Chunk& chunk, std::int32_t partition,
       std::min(begin + kPartitionTokens, position(chunk.first_token + chunk.tokens - 1) + 1);
   const std::int32_t* table =
       batch->kv_indices.data() + batch->kv_indptr[static_cast<std::size_t>(chunk.sequence)];
+  if (cache->mapped()) {
+    const std::byte* keys = cache->sequence_keys(layer, *table);
+    const std::byte* values = cache->sequence_values(layer, *table);
+    for (std::int32_t token = begin; token < end; ++token) {
+      addresses.keys[token - begin] = keys + cache->key_offset(0, token) * element;
+      addresses.values[token - begin] = values + cache->value_offset(0, token) * element;
+    }
+    return;
+  }
   for (std::int32_t token = begin; token < end;) {
     const std::int32_t block = table[token / block_size];
     const auto* keys = cache->keys(layer, block);
