@@ -83,6 +83,14 @@ void SequenceRanges::map(std::span<const std::int32_t> table) {
   }
 }
 
+void SequenceRanges::require(const void* address) const {
+  if (address == MAP_FAILED) {
+    throw std::runtime_error("KV cache: the system maps no more pages after " +
+                             std::to_string(pages_mapped_) + " (" + std::strerror(errno) +
+                             "); larger blocks need fewer, and vm.max_map_count is the limit");
+  }
+}
+
 void SequenceRanges::map_block(std::int32_t range_index, std::int32_t index, std::int32_t block) {
   Range& range = ranges_[static_cast<std::size_t>(range_index)];
   Place& place = places_[static_cast<std::size_t>(block)];
@@ -99,11 +107,7 @@ void SequenceRanges::map_block(std::int32_t range_index, std::int32_t index, std
                                page_bytes_;
     void* address = mmap(page(range, index, tensor), page_bytes_, PROT_READ, MAP_SHARED | MAP_FIXED,
                          memory_.file(), static_cast<off_t>(offset));
-    if (address == MAP_FAILED) {
-      throw std::runtime_error("KV cache: the system maps no more pages after " +
-                               std::to_string(pages_mapped_) + " (" + std::strerror(errno) +
-                               "); larger blocks need fewer, and vm.max_map_count is the limit");
-    }
+    require(address);
     ++pages_mapped_;
   }
   mapped = block;
@@ -114,8 +118,8 @@ void SequenceRanges::unmap(const Place& place) {
   Range& range = ranges_[static_cast<std::size_t>(place.range)];
   range.blocks[static_cast<std::size_t>(place.index)] = -1;
   for (std::int32_t tensor = 0; tensor < tensors_; ++tensor) {
-    mmap(page(range, place.index, tensor), page_bytes_, PROT_NONE,
-         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);  // the addresses stay reserved
+    require(mmap(page(range, place.index, tensor), page_bytes_, PROT_NONE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0));  // stays reserved
   }
 }
 

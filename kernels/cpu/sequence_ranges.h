@@ -72,6 +72,8 @@ class SequenceRanges {
   };
 
   void reserve(Range& range) const;
+  /// Throws unless mmap() gave an address.
+  void require(const void* address) const;
   void map_block(std::int32_t range, std::int32_t index, std::int32_t block);
   void unmap(const Place& place);
   std::byte* page(const Range& range, std::int32_t index, std::int32_t tensor) const {
