@@ -26,6 +26,8 @@ class BlockPool {
   /// References of all blocks: the entries of all block tables over this pool, shared blocks counted for
   /// each.
   Blocks references() const { return referenced_; }
+  /// Blocks taken so far, given back or not.
+  Blocks taken() const { return taken_; }
 
   /// A free block, now with one reference and no valid slot. Requires free() > 0.
   BlockId allocate() {
@@ -45,6 +47,7 @@ class BlockPool {
     }
     taken.references = 1;
     ++referenced_;
+    ++taken_;
     free_ -= Blocks(1);
   }
   /// One more owner. Requires an allocated block.
@@ -93,6 +96,7 @@ class BlockPool {
   Blocks free_;
   Tokens filled_;
   Blocks referenced_;
+  Blocks taken_;
 };
 
 }  // namespace pagelab

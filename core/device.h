@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/ids.h"
+#include "core/preemption_costs.h"
 
 namespace pagelab {
 
@@ -82,6 +83,8 @@ struct StepBatch {
   std::vector<SampleRow> samples;
   std::int32_t candidates = 0;  ///< wanted by all samples
   std::int32_t requests = 0;    ///< whose next tokens they are
+
+  Blocks mapped{};  ///< blocks that tables got in this step, where the allocation policy maps their pages
 };
 
 /// A candidate for the next token; logprob in natural log, of the raw logits.
@@ -107,7 +110,9 @@ struct DeviceCapacity {
   Bytes block_bytes;            ///< K and V of one block over all layers
   Tokens max_positions;         ///< longest sequence that the model can take
   std::int32_t vocabulary = 0;  ///< token ids are 0 .. vocabulary - 1
-  bool retention = false;       ///< serves what drops tokens: StepBatch::moves, weighed, Chunk::dropped, hole
+  Bytes row_bytes{};            ///< K of one token in one layer on one device; 0: not told
+  bool maps_pages = false;  ///< a block is mapped to addresses of one sequence, so that none can be shared
+  bool retention = false;   ///< serves what drops tokens: StepBatch::moves, weighed, Chunk::dropped, hole
 };
 
 class Device {
@@ -116,6 +121,8 @@ class Device {
   virtual DeviceCapacity capacity() const = 0;
   /// Runs the step to its end. Throws std::runtime_error if the device fails; the run then ends.
   virtual void execute(const StepBatch& batch, StepResult& result) = 0;
+  /// What preempting costs here, owned by the device and as it knows it when asked; null where it never will.
+  virtual const PreemptionCosts* preemption_costs() const { return nullptr; }
 };
 
 }  // namespace pagelab

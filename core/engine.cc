@@ -1,6 +1,7 @@
 #include "core/engine.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -32,7 +33,7 @@ Engine::Engine(Device& device, Clock& clock, Workload& workload, PolicySet polic
       policies_(std::move(policies)),
       recorder_(recorder),
       kv_(make_kv()),
-      scheduler_(policies_, kv_),
+      scheduler_(policies_, kv_, device),
       retainer_(policies_.retention),
       capacity_(device.capacity()) {
   try {
@@ -151,6 +152,7 @@ std::string Engine::why_refused(const SequenceGroup& group) const {
 
 void Engine::apply() {
   sampled_.clear();
+  const Blocks taken_before = kv_.device().taken();
   for (std::size_t i = 0, planned = plan_.decisions.size(); i < planned; ++i) {
     const Decision decision = plan_.decisions[i];  // a copy, since copies on write are logged behind the plan
     if (i + groups_ahead < planned) {
@@ -176,6 +178,9 @@ void Engine::apply() {
       emplace(sampled_) = {&group, batch_.candidates};
       append_samples(batch_, group);
     }
+  }
+  if (policies_.allocation->maps_pages()) {
+    batch_.mapped = kv_.device().taken() - taken_before;
   }
   sampled_.push_back({nullptr, batch_.candidates});
   result_.candidates.resize(static_cast<std::size_t>(batch_.candidates));
@@ -218,6 +223,8 @@ void Engine::change_queue(SequenceGroup& group, DecisionKind kind) {
       remove(queues_.swapped, &group);
       insert_in_order(queues_.running, &group);
       group.settled = false;
+      break;
+    case DecisionKind::trim:  // it waits on
       break;
     default:
       PAGELAB_INVARIANT(false, fmt::format("a plan holds '{}'", name_of(kind)));
@@ -414,7 +421,10 @@ Progress Engine::progress() const {
 }
 
 void Engine::check_integrity() const {
-  kv_.check_integrity(queues_.running, queues_.swapped);
+  std::vector<SequenceGroup*> holding = queues_.running;
+  std::ranges::copy_if(queues_.waiting, std::back_inserter(holding),
+                       [](const SequenceGroup* group) { return !group->live.front().blocks.empty(); });
+  kv_.check_integrity(holding, queues_.swapped);
   PAGELAB_INVARIANT(record_.slots.balanced(),
                     fmt::format("step {}: the ledger does not add up", record_.step));
 }

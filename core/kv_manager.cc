@@ -50,13 +50,15 @@ KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocatio
           ask_policy("sharing", [&] { return sharing.make_index(device_.capacity(), block_size_); })) {
     cache_ = std::make_unique<PrefixCache>(std::move(index), eviction, device_.capacity());
   }
-  if (runs_ && (within_group_ || pins_prefixes_ || cache_)) {
-    throw InputError(
-        "the allocation policy gives every sequence a run of blocks of its own, so no block can be shared: "
-        "set "
-        "policy.sharing.name = \"none\"");
+  ask_policy("allocation", [&] { allocation_.start(capacity); });
+  const bool maps = capacity.maps_pages || ask_policy("allocation", [&] { return allocation_.maps_pages(); });
+  if ((runs_ || maps) && (within_group_ || pins_prefixes_ || cache_)) {
+    throw InputError(fmt::format("{}, so no block can be shared: set policy.sharing.name = \"none\"",
+                                 runs_
+                                     ? "the allocation policy gives every sequence a run of blocks of its own"
+                                     : "each sequence's blocks are mapped to addresses of its own"));
   }
-  require_retention(capacity);
+  require_retention(capacity, maps);
 }
 
 bool KvManager::mark(BlockId block) const {
@@ -82,7 +84,8 @@ Blocks KvManager::blocks_to_admit(const SequenceGroup& group, Blocks* set_aside)
   } else {
     for (const Sequence& sequence : group.live) {
       all += reserved(group, slots_to_admit(group, sequence));
-      shared += blocks_for(sequence.shared, block_size_);
+      shared += std::max(Blocks(static_cast<std::int64_t>(sequence.blocks.size())),
+                         blocks_for(sequence.shared, block_size_));
     }
   }
   if (set_aside != nullptr) {
@@ -134,6 +137,21 @@ Blocks KvManager::blocks_held(const SequenceGroup& group) const {
 
 Blocks KvManager::blocks_freed(const SequenceGroup& group) const {
   return cache_ ? blocks_made_idle(group) : blocks_held(group) - pinned_.leading(group.live.front().blocks);
+}
+
+Tokens KvManager::tokens_lost(const SequenceGroup& group) const {
+  const Tokens pinned = pinned_.leading(group.live.front().blocks).value() * block_size_;
+  if (group.live.size() == 1) {
+    return group.live.front().computed - pinned;
+  }
+  Tokens sum;
+  new_marks();
+  for (const Sequence& sequence : group.live) {
+    for (const BlockId block : sequence.blocks) {
+      sum += mark(block) ? device_.fill(block) : Tokens(0);
+    }
+  }
+  return sum - pinned;
 }
 
 inline void KvManager::extend(SequenceGroup& group, Sequence& sequence, Tokens tokens) {
@@ -212,7 +230,11 @@ void KvManager::change_owners(const Decision& decision, StepBatch& batch) {
       runs_ ? admit_in_runs(group) : admit(group, decision.blocks);
       break;
     case DecisionKind::preempt_recompute:
-      drop(group);
+      drop(group, decision.keep);
+      break;
+    case DecisionKind::trim:
+      kept_ -= Blocks(static_cast<std::int64_t>(group.live.front().blocks.size()));
+      trim(group, decision.keep);
       break;
     case DecisionKind::preempt_swap:
       move(group, device_, host_, batch.swap_out);
@@ -269,7 +291,10 @@ void KvManager::admit(SequenceGroup& group, Blocks planned) {
     Sequence& sequence = group.live[i];
     const auto blocks = static_cast<std::size_t>(set_aside_[i].value());
     const auto shared = static_cast<std::size_t>(sequence.shared / block_size_);
-    for (std::size_t entry = sequence.blocks.size(); entry < blocks; ++entry) {  // behind cached ones, if any
+    const std::size_t there =
+        sequence.blocks.size();  // cached ones that it begins with, or those that it kept
+    kept_ -= Blocks(cache_ ? 0 : static_cast<std::int64_t>(there));
+    for (std::size_t entry = there; entry < blocks; ++entry) {
       if (entry < shared) {
         sequence.blocks.push_back(
             sequence.shared_with < 0
@@ -327,19 +352,37 @@ std::size_t KvManager::first_written(const Sequence& sequence) const {
   return within_group_ ? sequence.entry_of(sequence.computed, block_size_) : 0;
 }
 
-void KvManager::drop(SequenceGroup& group) {
+void KvManager::drop(SequenceGroup& group, Blocks keep) {
   remember_sharing(group);
-  for (Sequence& sequence : group.live) {
-    release(sequence.blocks);
-    sequence.computed = sequence.shared;
-    forget_listed(sequence);
+  if (keep > Blocks(0)) {
+    trim(group, keep);
+  } else {
+    for (Sequence& sequence : group.live) {
+      release(sequence.blocks);
+      sequence.computed = sequence.shared;
+      forget_listed(sequence);
+    }
+    release_spare(group);
   }
   if (drops_) {
     forget_retained(group);
   }
-  release_spare(group);
   group.state = GroupState::waiting;
   group.restoring = true;
+}
+
+void KvManager::trim(SequenceGroup& group, Blocks keep) {
+  Sequence& sequence = group.live.front();
+  const auto blocks = static_cast<std::size_t>(keep.value());
+  PAGELAB_INVARIANT(!runs_ && group.live.size() == 1 && blocks < sequence.blocks.size() &&
+                        keep.value() * block_size_ <= sequence.computed,
+                    describe(group));
+  for (std::size_t entry = blocks; entry < sequence.blocks.size(); ++entry) {
+    device_.release(sequence.blocks[entry]);
+  }
+  sequence.blocks.resize(blocks);
+  sequence.computed = std::max(sequence.shared, keep.value() * block_size_);
+  kept_ += keep;
 }
 
 void KvManager::remember_sharing(SequenceGroup& group) const {
@@ -422,7 +465,7 @@ void KvManager::finish(SequenceGroup& group, std::size_t index) {
   sequence.computed = Tokens(0);
 }
 
-void KvManager::check_integrity(std::span<SequenceGroup* const> running,
+void KvManager::check_integrity(std::span<SequenceGroup* const> holding,
                                 std::span<SequenceGroup* const> swapped) const {
   const auto check = [this](const BlockPool& pool, std::span<SequenceGroup* const> groups,
                             std::span<const BlockId> kept) {
@@ -456,12 +499,18 @@ void KvManager::check_integrity(std::span<SequenceGroup* const> running,
                         fmt::format("block {}: {} owners, count {}", i, owners[i], counted));
     }
   };
-  check(device_, running,
+  check(device_, holding,
         cache_ ? cache_->blocks() : std::vector(pinned_.blocks().begin(), pinned_.blocks().end()));
   check(host_, swapped, {});
   if (cache_) {
     cache_->check_integrity();
   }
+  Blocks kept;
+  for (const SequenceGroup* group : holding) {
+    const bool waits = group->state == GroupState::waiting;
+    kept += Blocks(waits ? static_cast<std::int64_t>(group->live.front().blocks.size()) : 0);
+  }
+  PAGELAB_INVARIANT(kept == kept_, fmt::format("{} blocks are kept, count {}", kept.value(), kept_.value()));
 }
 
 }  // namespace pagelab

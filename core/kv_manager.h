@@ -41,7 +41,7 @@ class KvManager {
   Blocks in_use() const { return device_.allocated() - idle(); }
 
   /// Of those that can be had, how many admitting a waiting group takes: for its known tokens, or what the
-  /// allocation policy reserves; and the idle cached blocks that it would begin with.
+  /// allocation policy reserves, less what it kept; and the idle cached blocks that it would begin with.
   /// `set_aside`, if given, becomes what the policy reserves for all of its sequences.
   Blocks blocks_to_admit(const SequenceGroup& group, Blocks* set_aside = nullptr) const;
   /// Device blocks that computing `tokens` more tokens of a running group takes, copies on write included.
@@ -53,8 +53,12 @@ class KvManager {
   Blocks blocks_held(const SequenceGroup& group) const;
   /// Of those of a running group, the ones that are free when it gives them up.
   Blocks blocks_freed(const SequenceGroup& group) const;
+  /// Tokens of a running group whose KV is in those blocks, each counted once.
+  Tokens tokens_lost(const SequenceGroup& group) const;
   /// Entries of all block tables of running groups.
-  Blocks table_entries() const { return device_.references() - pinned() - cached(); }
+  Blocks table_entries() const { return device_.references() - pinned() - cached() - kept_; }
+  /// Entries of the tables that waiting groups kept.
+  Blocks kept() const { return kept_; }
 
   /// Blocks that stay for the rest of the run, whoever uses them.
   Blocks pinned() const { return Blocks(static_cast<std::int64_t>(pinned_.blocks().size())); }
@@ -118,11 +122,13 @@ class KvManager {
     }
   }
 
-  /// Where every slot of the device pool is. `running` are all groups that hold device blocks.
+  /// Where every slot of the device pool is. `running` are all groups that hold device blocks, but for those
+  /// that kept some: these are full.
   SlotLedger ledger(std::span<SequenceGroup* const> running);
 
   /// Aborts unless pools, tables and counts agree: every reference comes from exactly one table entry.
-  void check_integrity(std::span<SequenceGroup* const> running,
+  /// `holding` are all groups that hold device blocks.
+  void check_integrity(std::span<SequenceGroup* const> holding,
                        std::span<SequenceGroup* const> swapped) const;
 
  private:
@@ -160,6 +166,9 @@ class KvManager {
   std::vector<BlockId> take_run(Blocks blocks);
   /// Lets go of a table of device blocks, which is then empty.
   void release(std::vector<BlockId>& table);
+  /// Lets go of all but the leading `keep` blocks of a waiting group's one sequence; what it has computed
+  /// ends there.
+  void trim(SequenceGroup& group, Blocks keep);
   void release_spare(SequenceGroup& group);
   /// A block for the group: a free one, or else that of an evicted content.
   BlockId new_block(SequenceGroup& group) {
@@ -204,11 +213,11 @@ class KvManager {
   std::size_t first_written(const Sequence& sequence) const;
   /// Makes the table long enough for the sequence's next tokens, and their slots valid.
   void extend(SequenceGroup& group, Sequence& sequence, Tokens tokens);
-  void drop(SequenceGroup& group);
+  void drop(SequenceGroup& group, Blocks keep);
 
   // Where the retention policy drops tokens:
   /// Throws InputError if the device or another policy cannot serve it.
-  void require_retention(const DeviceCapacity& capacity) const;
+  void require_retention(const DeviceCapacity& capacity, bool maps) const;
   /// Slots that a group comes to hold at most from now on, what it holds included.
   Tokens slots_at_most(const SequenceGroup& group) const;
   std::int32_t device_slot(const Sequence& sequence, std::int32_t slot) const;
@@ -218,7 +227,7 @@ class KvManager {
   /// Moves tokens so that the slots held are the first ones.
   void compact(SequenceGroup& group, StepBatch& batch) const;
   /// Lets go of the blocks that a group will not need any more, and counts the slots filled in the others.
-  void trim(SequenceGroup& group);
+  void trim_retained(SequenceGroup& group);
   Tokens filled_slots(const SequenceGroup& group, std::size_t entry) const;
   static void forget_retained(SequenceGroup& group);
   void check_retained(const SequenceGroup& group, const BlockPool& pool) const;
@@ -244,6 +253,7 @@ class KvManager {
   std::unique_ptr<BlockRuns> empty_;  ///< the same with nothing taken: what could fit at all
   PinnedPrefixes pinned_;
   Blocks largest_need_;  ///< of any request accepted so far
+  Blocks kept_;          ///< table entries of waiting groups
   // Scratch of walks that must see each block once: marks_[block] == mark_ means seen. moved_to_ is its
   // target.
   mutable std::vector<std::uint32_t> marks_;

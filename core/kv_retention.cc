@@ -18,7 +18,7 @@ constexpr std::int32_t no_token = -1;
 
 }  // namespace
 
-void KvManager::require_retention(const DeviceCapacity& capacity) const {
+void KvManager::require_retention(const DeviceCapacity& capacity, bool maps) const {
   const auto require = [this](bool possible, std::string_view why) {
     if (drops_ && !possible) {
       throw InputError(fmt::format("the retention policy drops tokens, {}", why));
@@ -28,7 +28,7 @@ void KvManager::require_retention(const DeviceCapacity& capacity) const {
       capacity.retention,
       "which the kernels of this device cannot serve: set policy.retention.name = \"all\", or device.kind = "
       "\"cpu\" or \"sim\"");
-  require(!in_runs(),
+  require(!in_runs() && !maps,
           "but the allocation policy sets adjacent blocks aside for all of a sequence: set "
           "policy.allocation.name = \"paged\"");
   require(!pins_prefixes_ && !caches(),
@@ -111,7 +111,7 @@ void KvManager::drop_tokens(SequenceGroup& group, StepBatch& batch) {
   if (weighs_) {
     retained.weights.resize(retained.positions.size());
   }
-  trim(group);
+  trim_retained(group);
 }
 
 void KvManager::compact(SequenceGroup& group, StepBatch& batch) const {
@@ -136,7 +136,7 @@ void KvManager::compact(SequenceGroup& group, StepBatch& batch) const {
   retained.positions.resize(valid);
 }
 
-void KvManager::trim(SequenceGroup& group) {
+void KvManager::trim_retained(SequenceGroup& group) {
   Sequence& sequence = group.live.front();
   const auto kept = static_cast<std::size_t>(blocks_for(slots_at_most(group), block_size_).value());
   while (sequence.blocks.size() > kept) {

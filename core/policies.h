@@ -12,7 +12,9 @@
 #include <span>
 
 #include "core/block_runs.h"
+#include "core/device.h"
 #include "core/ids.h"
+#include "core/preemption_view.h"
 #include "core/prefix_index.h"
 #include "core/views.h"
 
@@ -99,6 +101,11 @@ class BatchingPolicy {
 class AllocationPolicy {
  public:
   virtual ~AllocationPolicy() = default;
+  /// Comes first. Throws InputError if the policy cannot serve such a device.
+  virtual void start(const DeviceCapacity& device) { (void)device; }
+  /// Whether a block's pages are mapped to addresses of one sequence when it gets the block. Then no block is
+  /// shared, and the device is told how many are mapped in a step (StepBatch::mapped).
+  virtual bool maps_pages() const { return false; }
   /// Slots to set aside for a sequence when its `known` tokens are admitted; at least `known`.
   virtual Tokens reserve(const GroupView& group, Tokens known) = 0;
   /// An allocator of runs over a pool of `capacity` free blocks, if a sequence's slots must be adjacent. Then
@@ -131,15 +138,24 @@ struct Victim {
   std::size_t index = 0;
   PreemptionMode mode = PreemptionMode::recompute;
   const char* reason = "";
+  /// Leading blocks that a group of one sequence keeps while it waits to be recomputed, fewer than it holds;
+  /// it goes on from there. Only whole blocks of computed tokens can be kept, and no part of a run. Kept
+  /// blocks go, the last group's first, before a running group is preempted and before a waiting or swapped
+  /// one is kept out.
+  Blocks keep{};
 };
 
 /// Who gives way when a running group cannot append, and how does it come back?
 class PreemptionPolicy {
  public:
   virtual ~PreemptionPolicy() = default;
-  /// `candidates`: the groups that may be preempted, in scheduling order; candidates[0] is the one that needs
-  /// blocks and may give way itself. Never empty. A swap that does not fit the host pool becomes a recompute.
-  /// Where a group is displaced (SchedulingPolicy::displaces) it is the only candidate.
+  /// Comes first. The view outlives the policy.
+  virtual void start(const PreemptionView& view) { (void)view; }
+  /// `candidates`: the groups that may be preempted, in scheduling order: the one that needs blocks, which
+  /// may give way itself, and those behind it. The first of all running groups is a candidate only when it is
+  /// the last as well, so that it always progresses. Never empty. A swap that does not fit the host pool
+  /// becomes a recompute. Where a group is displaced (SchedulingPolicy::displaces) it is the only
+  /// candidate, and keeps nothing.
   virtual Victim choose(std::span<const GroupView> candidates) = 0;
 };
 

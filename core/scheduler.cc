@@ -104,6 +104,7 @@ void Scheduler::plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& p
   preempted_ = false;
   swapped_left_ = queues.swapped.size();
   runs_.clear();
+  find_keepers(queues);
   running_ = queues.running;
   for (const SequenceGroup* group : running_) {
     ++so_far_.running_groups;
@@ -174,25 +175,41 @@ void Scheduler::displace(const Queues& queues, StepPlan& plan) {
   so_far_ = so_far;
   free_ = free;
   while (enough && running_.size() > kept) {
-    candidates_.assign(1, GroupView(*running_.back()));
-    Victim victim = choose_victim();
+    const std::size_t last = running_.size() - 1;
+    Victim victim = choose_victim(last, free_ + kv_.blocks_held(*running_[last]));
+    victim.keep = Blocks(0);
     victim.reason = "a group that goes before it takes its place";
-    preempt(running_.size() - 1, victim, plan);
+    preempt(last, victim, plan);
   }
 }
 
 bool Scheduler::has_room(const SequenceGroup& group) {
   const bool swapped = group.state == GroupState::swapped;
   const Tokens tokens = grant(group, swapped ? Stage::swapped : Stage::waiting);
-  return tokens > Tokens(0) &&
-         fits_with_watermark(swapped ? blocks_to_swap_in(group, kv_.blocks_to_append(group, tokens))
-                                     : kv_.blocks_to_admit(group));
+  if (tokens == Tokens(0)) {
+    return false;
+  }
+  const Blocks need =
+      swapped ? blocks_to_swap_in(group, kv_.blocks_to_append(group, tokens)) : kv_.blocks_to_admit(group);
+  return with_watermark(need) <= obtainable(&group);
 }
 
 void Scheduler::give_up_room(const SequenceGroup& group) {
   free_ += kv_.blocks_freed(group);
   --so_far_.running_groups;
   so_far_.running_sequences -= group.width();
+}
+
+void Scheduler::find_keepers(const Queues& queues) {
+  keepers_.clear();
+  if (kv_.kept() == Blocks(0)) {
+    return;
+  }
+  for (SequenceGroup* group : queues.waiting) {
+    if (const Blocks kept = kv_.blocks_held(*group); kept > Blocks(0)) {
+      keepers_.push_back({group, kept, kv_.blocks_freed(*group)});
+    }
+  }
 }
 
 inline Tokens Scheduler::grant(const SequenceGroup& group, Stage stage) {
@@ -260,30 +277,54 @@ bool Scheduler::make_room(std::size_t place, Blocks exact, Blocks wanted, StepPl
   SequenceGroup* const group = running_[place];
   for (;;) {
     const bool alone = running_.size() == 1 && so_far_.groups == 0;
-    if (free_ >= (alone ? exact : wanted)) {
+    const Blocks needed = alone ? exact : wanted;
+    reclaim(needed, nullptr, plan);
+    if (free_ >= needed) {
       return true;
     }
     PAGELAB_INVARIANT(!alone, fmt::format("request {} runs alone, needs {} blocks and finds {}",
                                           group->request.id.value(), exact.value(), free_.value()));
-    candidates_.clear();
-    for (std::size_t i = place; i < running_.size(); ++i) {
-      candidates_.emplace_back(*running_[i]);
-    }
-    const Victim victim = choose_victim();
-    preempt(place + victim.index, victim, plan);
-    if (victim.index == 0) {
+    const bool first_of_all = place == 0 && running_.size() > 1;
+    const std::size_t first = first_of_all ? 1 : place;
+    const Victim victim = choose_victim(first, needed);
+    preempt(first + victim.index, victim, plan);
+    if (first + victim.index == place) {
       return false;
     }
   }
 }
 
-Victim Scheduler::choose_victim() {
+Victim Scheduler::choose_victim(std::size_t first, Blocks wanted) {
+  candidates_.clear();
+  for (std::size_t i = first; i < running_.size(); ++i) {
+    candidates_.emplace_back(*running_[i]);
+  }
+  preemption_view_.lacking_ = wanted - free_;
+  preemption_view_.host_free_ = host_free_;
   const Victim victim = ask(policies_.preemption, [&](PreemptionPolicy& p) { return p.choose(candidates_); });
   if (victim.index >= candidates_.size()) {
     broken("preemption", policies_.preemption.name,
            fmt::format("it chose candidate {} of {}", victim.index, candidates_.size()));
   }
+  const SequenceGroup& group = *running_[first + victim.index];
+  const bool may_keep = victim.mode == PreemptionMode::recompute && group.live.size() == 1;
+  const Blocks held = kv_.blocks_held(group);
+  if (victim.keep < Blocks(0) || victim.keep > (may_keep ? held - Blocks(1) : Blocks(0))) {
+    broken("preemption", policies_.preemption.name,
+           fmt::format("it lets request {} keep {} of {} blocks; only a group of one sequence that is "
+                       "recomputed may keep some, and not all",
+                       group.request.id.value(), victim.keep.value(), held.value()));
+  }
   return victim;
+}
+
+Blocks Scheduler::kept_by(const SequenceGroup& group, const Victim& victim) const {
+  const Blocks whole(group.live.front().computed / kv_.block_size());
+  const bool possible =
+      !kv_.in_runs() && !kv_.drops_tokens() && !kv_.caches();  // cached blocks are found again anyway
+  const Blocks keep = possible ? std::min(victim.keep, whole) : Blocks(0);
+  const Blocks others = kv_.blocks_held(group) - kv_.blocks_freed(group);  // stay whatever becomes of it
+  return keep > others ? keep : Blocks(0);
 }
 
 void Scheduler::preempt(std::size_t place, const Victim& victim, StepPlan& plan) {
@@ -291,20 +332,59 @@ void Scheduler::preempt(std::size_t place, const Victim& victim, StepPlan& plan)
   const Blocks held = kv_.blocks_held(*group);
   const bool swappable = !kv_.in_runs() && held <= host_free_;
   const bool swap = victim.mode == PreemptionMode::swap && swappable;
+  const Blocks keep = kept_by(*group, victim);
+  const Blocks freed = kv_.blocks_freed(*group);
   host_free_ -= swap ? held : Blocks(0);
   give_up_room(*group);
+  if (keep > Blocks(0)) {
+    free_ -= freed - (held - keep);
+    const Keeper keeper{group, keep, freed - (held - keep)};
+    const auto behind = [](const Keeper& a, const Keeper& b) { return goes_before(a.group, b.group); };
+    keepers_.insert(std::ranges::upper_bound(keepers_, keeper, behind), keeper);
+  }
   preempted_ = true;
-  plan.decisions.push_back({swap ? DecisionKind::preempt_swap : DecisionKind::preempt_recompute, group, -1,
-                            Tokens(0),
-                            swap || victim.mode == PreemptionMode::recompute ? victim.reason
-                            : kv_.in_runs()                                  ? "runs are not swapped"
-                                                                             : "the host pool is full"});
+  plan.decisions.push_back({.kind = swap ? DecisionKind::preempt_swap : DecisionKind::preempt_recompute,
+                            .group = group,
+                            .reason = swap || victim.mode == PreemptionMode::recompute ? victim.reason
+                                      : kv_.in_runs() ? "runs are not swapped"
+                                                      : "the host pool is full",
+                            .keep = keep});
   running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(place));
 }
 
-bool Scheduler::fits_with_watermark(Blocks need) const {
+void Scheduler::reclaim(Blocks wanted, const SequenceGroup* spared, StepPlan& plan) {
+  for (std::size_t i = keepers_.size(); i-- > 0 && free_ < wanted;) {
+    Keeper& keeper = keepers_[i];
+    if (keeper.group == spared || keeper.freed == Blocks(0)) {
+      continue;
+    }
+    const Blocks freed = std::min(keeper.freed, wanted - free_);
+    free_ += freed;
+    keeper.freed -= freed;
+    keeper.kept = keeper.freed > Blocks(0) ? keeper.kept - freed : Blocks(0);
+    keeper.trimmed = true;
+    plan.decisions.push_back({.kind = DecisionKind::trim,
+                              .group = keeper.group,
+                              .reason = "blocks kept by a waiting group are needed",
+                              .keep = keeper.kept});
+  }
+}
+
+bool Scheduler::make_free(Blocks wanted, const SequenceGroup* spared, StepPlan& plan) {
+  Blocks possible = free_;
+  for (const Keeper& keeper : keepers_) {
+    possible += keeper.group == spared ? Blocks(0) : keeper.freed;
+  }
+  if (possible < wanted) {
+    return false;
+  }
+  reclaim(wanted, spared, plan);
+  return true;
+}
+
+Blocks Scheduler::with_watermark(Blocks need) const {
   if (so_far_.running_groups == 0) {
-    return need <= free_;
+    return need;
   }
   const Blocks kept =
       ask(policies_.allocation, [&](AllocationPolicy& p) { return p.watermark(kv_.device().capacity()); });
@@ -312,7 +392,7 @@ bool Scheduler::fits_with_watermark(Blocks need) const {
     broken("allocation", policies_.allocation.name,
            fmt::format("its watermark is {} blocks; none is the least", kept.value()));
   }
-  return free_ - need >= kept;
+  return need + kept;
 }
 
 void Scheduler::require_room_alone(const SequenceGroup& group, Blocks need) const {
@@ -351,7 +431,7 @@ void Scheduler::walk_swapped(const Queues& queues, StepPlan& plan) {
       break;
     }
     const Blocks exact = kv_.blocks_to_append(group, tokens);
-    if (!fits_with_watermark(blocks_to_swap_in(group, exact))) {
+    if (!make_free(with_watermark(blocks_to_swap_in(group, exact)), nullptr, plan)) {
       break;
     }
     free_ -= kv_.blocks_held(group) + exact;
@@ -413,17 +493,24 @@ void Scheduler::walk_waiting(const Queues& queues, StepPlan& plan) {
         continue;  // computed once, for all that begin with it
       }
     }
+    const auto keeper = std::ranges::find(keepers_, group, &Keeper::group);
+    if (keeper != keepers_.end() && keeper->trimmed) {
+      break;  // what it needs is known when this plan is applied
+    }
     const Tokens tokens = grant(*group, Stage::waiting);
     if (tokens == Tokens(0)) {
       break;
     }
     Blocks set_aside;
     const Blocks need = kv_.blocks_to_admit(*group, &set_aside);
-    if (!fits_with_watermark(need) || !runs_fit(*group)) {
+    if (!make_free(with_watermark(need), group, plan) || !runs_fit(*group)) {
       require_room_alone(*group, need);
       break;
     }
     free_ -= need;
+    if (keeper != keepers_.end()) {
+      keepers_.erase(keeper);  // it uses them itself now
+    }
     if (kv_.caches()) {
       share_cached(*group);
     }

@@ -36,8 +36,11 @@ inline bool goes_before(const SequenceGroup* a, const SequenceGroup* b) {
 
 class Scheduler {
  public:
-  /// Borrows both, which must outlive it.
-  Scheduler(PolicySet& policies, const KvManager& kv) : policies_(policies), kv_(kv) {}
+  /// Borrows all, which must outlive it.
+  Scheduler(PolicySet& policies, const KvManager& kv, const Device& device)
+      : policies_(policies), kv_(kv), preemption_view_(kv, device) {
+    policies_.preemption->start(preemption_view_);
+  }
 
   /// Tells the scheduling policy of an accepted group and asks for its key.
   void arrive(SequenceGroup& group, Seconds now, std::int64_t step);
@@ -63,21 +66,28 @@ class Scheduler {
   bool has_room(const SequenceGroup& group);
   /// What a running group leaves behind, and what is left of the running groups, if it is preempted.
   void give_up_room(const SequenceGroup& group);
+  void find_keepers(const Queues& queues);
   void walk_running(StepPlan& plan);
   void walk_swapped(const Queues& queues, StepPlan& plan);
   void walk_waiting(const Queues& queues, StepPlan& plan);
   /// Preempts until running_[place] can append; false if it was itself preempted.
   bool make_room(std::size_t place, Blocks exact, Blocks wanted, StepPlan& plan);
-  /// The preemption policy's choice among candidates_, checked.
-  Victim choose_victim();
   void preempt(std::size_t place, const Victim& victim, StepPlan& plan);
+  /// The preemption policy's answer for running_[first] and those behind it, checked.
+  Victim choose_victim(std::size_t first, Blocks wanted);
+  /// Leading blocks that a victim keeps, which may be fewer than the policy says.
+  Blocks kept_by(const SequenceGroup& group, const Victim& victim) const;
+  /// Takes blocks that waiting groups kept, the last group's first, but not those of `spared`, until so many
+  /// are free or there are no more.
+  void reclaim(Blocks wanted, const SequenceGroup* spared, StepPlan& plan);
+  /// Free blocks, and those that waiting groups but `spared` kept.
+  Blocks obtainable(const SequenceGroup* spared) const;
+  /// Whether so many blocks are free, or can be and now are.
+  bool make_free(Blocks wanted, const SequenceGroup* spared, StepPlan& plan);
   /// The batching policy's answer for a group, checked.
   Tokens grant(const SequenceGroup& group, Stage stage);
   /// Takes the group that grant() was last asked for into the step.
   void take(DecisionKind kind, SequenceGroup& group, Tokens tokens, const char* reason, StepPlan& plan);
-  bool fits_with_watermark(Blocks need) const;
-  /// Ends the run if a group finds no room although nothing runs: it was accepted because it fits alone.
-  void require_room_alone(const SequenceGroup& group, Blocks need) const;
   /// Starts a plan's account of what is about to be computed and shared.
   void note_prefills();
   /// Lets a group that is admitted begin with what look_up() found.
@@ -88,14 +98,27 @@ class Scheduler {
   void await(const SequenceGroup& group);
   /// Blocks that bringing back a swapped group takes, with those for its next `tokens` and headroom.
   Blocks blocks_to_swap_in(const SequenceGroup& group, Blocks exact);
+  /// Ends the run if a group finds no room although nothing runs: it was accepted because it fits alone.
+  void require_room_alone(const SequenceGroup& group, Blocks need) const;
+  /// Free blocks that must be there for a group that takes `need` of them to come in.
+  Blocks with_watermark(Blocks need) const;
   /// Whether there are runs for a group besides those of the groups admitted so far in this plan.
   bool runs_fit(const SequenceGroup& group);
   [[noreturn]] void broken(std::string_view axis, const std::string& name, const std::string& rule) const;
   template <class Policy, class Ask>
   auto ask(const PolicySet::Choice<Policy>& choice, Ask&& question) const;
 
+  /// A waiting group and the blocks that it kept, less those taken from it in this plan.
+  struct Keeper {
+    SequenceGroup* group;
+    Blocks kept;   ///< entries of its table
+    Blocks freed;  ///< of those, the ones that are free when it gives them up
+    bool trimmed = false;
+  };
+
   PolicySet& policies_;
   const KvManager& kv_;
+  PreemptionView preemption_view_;
 
   // Scratch of the plan being made.
   std::int64_t step_ = 0;
@@ -111,6 +134,7 @@ class Scheduler {
   std::vector<Blocks> runs_;            ///< of the groups admitted
   std::vector<std::uint64_t> awaited_;  ///< KvManager::next_content of those that compute prompts
   std::vector<Decision> shares_;        ///< go first, so that nothing evicts what is shared
+  std::vector<Keeper> keepers_;         ///< in scheduling order
 };
 
 }  // namespace pagelab

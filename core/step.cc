@@ -30,6 +30,8 @@ std::string_view name_of(DecisionKind kind) {
       return "cache";
     case DecisionKind::evict:
       return "evict";
+    case DecisionKind::trim:
+      return "trim";
   }
   return "?";
 }

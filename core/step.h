@@ -24,7 +24,8 @@ enum class DecisionKind : std::uint8_t {
   pin_prefix,         ///< the prefix that a request declares as shared stays for later ones
   cache,              ///< full blocks of a sequence can be shared from now on
   evict,              ///< the content of a cached block is dropped, to be the group's
-  drop_tokens         ///< a sequence at its budget gives up the KV of `tokens` tokens
+  drop_tokens,        ///< a sequence at its budget gives up the KV of `tokens` tokens
+  trim                ///< a waiting group gives up blocks that it kept when it was preempted
 };
 std::string_view name_of(DecisionKind kind);
 
@@ -38,6 +39,7 @@ struct Decision {
   bool decoding = false;   ///< the tokens are those drawn last, one per sequence
   bool completes = false;  ///< they are all that is pending: the group's next tokens are drawn
   Blocks blocks{-1};       ///< admit: what its sequences were planned to get; negative: not said
+  Blocks keep{};           ///< preempt_recompute, trim: leading blocks that stay in the group's table
 };
 
 /// What one step shall do, in the order in which it is applied. What follows (copies on write, forks,

@@ -13,6 +13,7 @@ void clear(StepBatch& batch) {
   batch.samples.clear();
   batch.candidates = 0;
   batch.requests = 0;
+  batch.mapped = Blocks(0);
 }
 
 }  // namespace pagelab

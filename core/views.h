@@ -54,6 +54,7 @@ class GroupView {
 
  private:
   friend class Oracle;
+  friend class PreemptionView;
   const SequenceGroup* group_;
 };
 

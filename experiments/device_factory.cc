@@ -97,7 +97,8 @@ Setup setup(const ModelChoice& model, const DeviceChoice& device, std::uint64_t 
           .kv = {.block_size = static_cast<std::int32_t>(device.block_size.value()),
                  .dtype = device.kv_dtype,
                  .device_blocks = static_cast<std::int32_t>(device.device_blocks.value()),
-                 .host_blocks = static_cast<std::int32_t>(device.host_blocks.value())}};
+                 .host_blocks = static_cast<std::int32_t>(device.host_blocks.value()),
+                 .maps_pages = device.map_kv}};
 }
 
 /// Loads the model into the backend. `about` is the backend's part of the provenance.
@@ -141,9 +142,15 @@ BuiltDevice make_cpu(const ModelChoice& model, const DeviceChoice& device, std::
   const Setup s = setup(model, device, seed);
   require_memory(s);
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  auto ops = std::make_unique<kernels::cpu::CpuOps>(kernels::cpu::CpuOptions{
-      .threads = device.threads > 0 ? device.threads : cores, .weight_dtype = s.dtype});
-  return build(s, std::move(ops), {{"simd", simd_target()}});
+  auto ops = std::make_unique<kernels::cpu::CpuOps>(
+      kernels::cpu::CpuOptions{.threads = device.threads > 0 ? device.threads : cores,
+                               .weight_dtype = s.dtype,
+                               .mapped_kv = device.map_kv});
+  try {
+    return build(s, std::move(ops), {{"simd", simd_target()}, {"map_kv", device.map_kv}});
+  } catch (const std::invalid_argument& error) {
+    throw InputError(fmt::format("device 'cpu': {}", error.what()));
+  }
 }
 
 /// A CUDA backend that the program was built with.
@@ -274,6 +281,8 @@ BuiltDevice make_sim(const ModelChoice& model, const DeviceChoice& device, std::
                             .kv_dtype = device.kv_dtype,
                             .host = sim.host,
                             .swap_overlaps = sim.swap_overlaps,
+                            .map_s = sim.map_s,
+                            .map_overlaps = sim.map_overlaps,
                             .padded = sim.padded};
   MemoryOptions memory = sim.memory;
   memory.memory_gib = description.memory_gib;

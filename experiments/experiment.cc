@@ -111,6 +111,7 @@ DeviceChoice resolve_device(Experiment& out, const ConfigTable& table) {
                       .kv_dtype = dtype_named(p.text("kv_dtype"))};
   if (p.has("threads")) {
     device.threads = static_cast<std::int32_t>(p.integer("threads"));
+    device.map_kv = p.flag("map_kv");
   }
   if (p.has("swap")) {
     device.swap = p.text("swap") == "batched" ? kernels::SwapMode::batched : kernels::SwapMode::per_block;
@@ -186,6 +187,7 @@ WorkloadSpec resolve_workload(Experiment& out, const ConfigTable& workload, cons
   }
   const Parameters& p = take(out, sampling, sampling_parameters());
   spec.sampling = resolve_sampling(sampling, p);
+  spec.share = p.real("share");
   spec.forced_output = p.flag("forced_output");
   return spec;
 }

@@ -34,6 +34,7 @@ struct ModelChoice {
 struct DeviceChoice {
   std::string kind;
   std::int32_t threads = 0;  ///< of the cpu; 0: all cores
+  bool map_kv = false;       ///< of the cpu
   Tokens block_size{};
   Blocks device_blocks{};
   Blocks host_blocks{};

@@ -111,6 +111,12 @@ const std::vector<DeviceParameters>& device_parameters() {
                                    .help = "0: one per core",
                                    .minimum = 0,
                                    .maximum = 4096};
+    const ParameterSpec map_kv = {
+        .name = "map_kv",
+        .default_value = false,
+        .help =
+            "a sequence's blocks are mapped to adjacent addresses, which attention then reads; for the "
+            "allocation policy 'virtual'"};
     const ParameterSpec swap = {
         .name = "swap",
         .default_value = "batched",
@@ -124,7 +130,7 @@ const std::vector<DeviceParameters>& device_parameters() {
                                       .help = "that the device draws from, whatever the model",
                                       .minimum = 1,
                                       .maximum = kMostInt32};
-    return std::vector<DeviceParameters>{{"cpu", real_device({threads})},
+    return std::vector<DeviceParameters>{{"cpu", real_device({threads, map_kv})},
                                          {"cuda", real_device({swap, graphs})},
                                          {"cuda-emulated", real_device({swap, graphs})},
                                          {"sim", sim_parameters()},
@@ -169,6 +175,11 @@ std::vector<ParameterSpec> sampling_parameters() {
            .help = "parallel samples, or the beam width",
            .minimum = 1,
            .maximum = 256},
+          {.name = "share",
+           .default_value = 1.0,
+           .help = "of the requests, drawn, that get n sequences; the others get one",
+           .minimum = 0,
+           .maximum = 1},
           {.name = "temperature",
            .default_value = 1.0,
            .help = "of random sampling",

@@ -68,6 +68,16 @@ std::vector<ParameterSpec> sim_parameters() {
       {.name = "swap_overlaps",
        .default_value = false,
        .help = "the bytes of swapped blocks move beside the forward pass, layer by layer"},
+      {.name = "map_page_s",
+       .default_value = 4e-5,
+       .unit = "s",
+       .help =
+           "of mapping a page, one per layer for K and one for V of a block, where the allocation maps pages",
+       .minimum = 0,
+       .maximum = 1e6},
+      {.name = "map_overlaps",
+       .default_value = true,
+       .help = "pages are mapped while the device computes; only what takes longer counts"},
       {.name = "padded",
        .default_value = false,
        .help = "every chunk of a step is computed as if it were the longest, after the longest context"}};
@@ -88,6 +98,8 @@ SimChoice sim_choice(const Parameters& p) {
                    .prefill_token_s = p.real("host_prefill_token_s"),
                    .parallel_s = p.real("host_parallel_s")},
           .swap_overlaps = p.flag("swap_overlaps"),
+          .map_s = p.real("map_page_s"),
+          .map_overlaps = p.flag("map_overlaps"),
           .padded = p.flag("padded")};
 }
 

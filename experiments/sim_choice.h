@@ -19,6 +19,8 @@ struct SimChoice {
   MemoryOptions memory{};
   HostCost host{};
   bool swap_overlaps = false;
+  double map_s = 0;
+  bool map_overlaps = false;
   bool padded = false;
 };
 

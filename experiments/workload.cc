@@ -23,6 +23,7 @@ class GeneratedWorkload final : public Workload {
                     std::unique_ptr<LengthSource> lengths, std::unique_ptr<ArrivalSource> arrivals,
                     std::int64_t total)
       : sampling_(spec.sampling),
+        share_(spec.share),
         forced_output_(spec.forced_output),
         prefix_(spec.prefix),
         end_(spec.duration),
@@ -54,6 +55,9 @@ class GeneratedWorkload final : public Workload {
       request.sampling.n = shape_->sequences;
     }
     request.sampling.seed = derive_seed(seed_, "sampling", static_cast<std::uint64_t>(issued_));
+    if (share_ < 1 && RandomStream(request.sampling.seed, "share").uniform() >= share_) {
+      request.sampling.n = 1;
+    }
     clients_.emplace(request.id.value(), arrival_->client);
     marks_.mark(request, *shape_);
     ++issued_;
@@ -91,6 +95,7 @@ class GeneratedWorkload final : public Workload {
   }
 
   Sampling sampling_;
+  double share_;
   bool forced_output_;
   Tokens prefix_;
   Seconds end_;  ///< 0: none

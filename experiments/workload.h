@@ -19,6 +19,7 @@ struct WorkloadSpec {
   KindChoice arrivals;
   MarksSpec marks;
   Sampling sampling;  ///< its seed is set for each request
+  double share = 1;   ///< of the requests that get sampling.n sequences; the others get one
   bool forced_output = true;
 };
 

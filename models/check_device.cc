@@ -29,6 +29,7 @@ CheckDevice::CheckDevice(std::int64_t device_blocks, std::int64_t host_blocks, s
                 .block_bytes = Bytes(block_size * 8),
                 .max_positions = Tokens(4096),
                 .vocabulary = vocabulary,
+                .row_bytes = Bytes(4),
                 .retention = true},
       device_(static_cast<std::size_t>(device_blocks * block_size)),
       host_(static_cast<std::size_t>(host_blocks * block_size)) {}

@@ -13,8 +13,8 @@ namespace pagelab {
 
 std::string_view name_of(StepCostKind kind) {
   static constexpr std::array<std::string_view, static_cast<std::size_t>(StepCostKind::count_)> names = {
-      "swap_out",          "swap_in",          "block_copy", "elementwise", "linear", "head",
-      "prefill_attention", "decode_attention", "all_reduce", "sampling",    "step",   "host"};
+      "swap_out",         "swap_in",    "block_copy", "elementwise", "linear", "head", "prefill_attention",
+      "decode_attention", "all_reduce", "sampling",   "step",        "host",   "map"};
   return names[static_cast<std::size_t>(kind)];
 }
 
@@ -139,6 +139,23 @@ double CostModel::decode_s(std::int64_t sequences, std::int64_t context, std::in
 double CostModel::all_reduce_s(double message_bytes) const {
   return message_latency_s_ +
          message_bytes * message_byte_s_ / device_.all_reduce.efficiency.at(message_bytes);
+}
+
+double CostModel::added_prefill_s(std::int64_t sequences, std::int64_t count) const {
+  Work work{.sequences = sequences, .tokens = sequences, .decodes = sequences};
+  OpCosts without;
+  if (sequences > 0) {
+    forward(work, sequences, without);
+  }
+  ++work.sequences;
+  work.tokens += count;
+  work.prefill_longest = count;
+  work.prefill_s = prefill_chunk_s(0, count);
+  OpCosts with;
+  forward(work, sequences, with);
+  const auto tokens = static_cast<double>(count);
+  return (with.total() - without.total()).value() + device_.step.token_s * tokens +
+         options_.host.prefill_token_s * tokens;
 }
 
 double CostModel::transfer_s(const DeviceDescription::Swap& link, std::int64_t blocks) const {
@@ -295,6 +312,8 @@ OpCosts CostModel::step(const StepBatch& batch) const {
                             host.sequence_s * static_cast<double>(work.sequences) +
                             host.request_s * batch.requests +
                             host.prefill_token_s * static_cast<double>(work.tokens - work.decodes);
+  const double map = options_.map_s * 2 * layers_ * static_cast<double>(batch.mapped.value());
+  out[StepCostKind::map] = options_.map_overlaps ? std::max(0.0, map - out.total().value()) : map;
   return out;
 }
 

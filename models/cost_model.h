@@ -3,12 +3,13 @@
 // block and slot traffic and the host's share. It runs nothing and keeps nothing of a step.
 //
 // Swap out, swap in, copies and the forward pass follow one another, and so does the host's work: nothing
-// overlaps. Where the serving software swaps on a stream of its own (swap_overlaps), a layer waits for its
-// own blocks only: of L layers, those of the slower of transfer and forward pass run one after the other, and
-// one of the faster; the copies' fixed cost is the host's and stays. A chunk of one token counts as a decode,
-// whether its successor is drawn or not; the head runs over the sampled rows only. Under tensor parallelism
-// the devices do the same at the same time, each with its shard, and wait for each other in two all-reduces
-// per layer and one gather of the logits.
+// overlaps, but for the mapping of pages where it is said to (vAttention, ASPLOS 2025, section 6.2: pages for
+// the next step are mapped while this one runs). Where the serving software swaps on a stream of its own
+// (swap_overlaps), a layer waits for its own blocks only: of L layers, those of the slower of transfer and
+// forward pass run one after the other, and one of the faster; the copies' fixed cost is the host's and
+// stays. A chunk of one token counts as a decode, whether its successor is drawn or not; the head runs over
+// the sampled rows only. Under tensor parallelism the devices do the same at the same time, each with its
+// shard, and wait for each other in two all-reduces per layer and one gather of the logits.
 #pragma once
 
 #include <array>
@@ -39,6 +40,8 @@ struct CostOptions {
   kernels::DType kv_dtype = kernels::DType::f16;
   HostCost host{};
   bool swap_overlaps = false;  ///< the bytes of swapped blocks move beside the forward pass, layer by layer
+  double map_s = 0;            ///< of mapping one page; a block has one per layer for K and one for V
+  bool map_overlaps = false;   ///< mapping costs only what it takes longer than the rest of the step
   bool padded = false;  ///< every chunk is computed as if it had the most tokens and the longest context
 };
 
@@ -56,6 +59,7 @@ enum class StepCostKind : std::uint8_t {
   sampling,
   step,  ///< what the device's description adds to each step
   host,
+  map,  ///< pages of blocks that sequences got
   count_
 };
 std::string_view name_of(StepCostKind kind);
@@ -88,6 +92,9 @@ class CostModel {
   double decode_s(std::int64_t sequences, std::int64_t context, std::int64_t longest) const;
   /// Requires more than one device.
   double all_reduce_s(double message_bytes) const;
+  /// What a prefill of `count` tokens from position 0 on adds to a step of `sequences` decodes, host
+  /// included.
+  double added_prefill_s(std::int64_t sequences, std::int64_t count) const;
   double swap_out_s(std::int64_t blocks) const;
   double swap_in_s(std::int64_t blocks) const;
 

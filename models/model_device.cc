@@ -39,7 +39,10 @@ kernels::KvShape kv_shape(const ModelShape& shape, const KvOptions& options) {
 
 ModelDevice::ModelDevice(std::unique_ptr<kernels::Ops> ops, std::unique_ptr<Model> model,
                          const KvOptions& options)
-    : ops_(std::move(ops)), model_(std::move(model)), kv_(kv_shape(model_->shape(), options)) {
+    : ops_(std::move(ops)),
+      model_(std::move(model)),
+      kv_(kv_shape(model_->shape(), options)),
+      maps_pages_(options.maps_pages) {
   ops_->allocate_kv(kv_);
 }
 
@@ -50,11 +53,36 @@ DeviceCapacity ModelDevice::capacity() const {
           .block_bytes = Bytes(kv_.block_bytes()),
           .max_positions = Tokens(model_->shape().max_positions),
           .vocabulary = model_->shape().vocab,
+          .row_bytes = Bytes(kv_.block_bytes() / (2 * kv_.layers * kv_.block_size)),
+          .maps_pages = maps_pages_,
           .retention = ops_->serves_retention()};
+}
+
+void MeasuredCosts::Average::add(double more_s, std::size_t more_units) {
+  seconds += more_s;
+  units += static_cast<std::int64_t>(more_units);
+}
+
+std::optional<Seconds> MeasuredCosts::Average::of(std::int64_t count) const {
+  return units == 0
+             ? std::nullopt
+             : std::optional(Seconds(seconds / static_cast<double>(units) * static_cast<double>(count)));
+}
+
+void MeasuredCosts::add(const StepBatch& batch, double step_s, double traffic_s) {
+  if (batch.copies.empty()) {  // blocks are swapped out or in, never both
+    (batch.swap_out.empty() ? swap_in_ : swap_out_)
+        .add(traffic_s, batch.swap_out.size() + batch.swap_in.size());
+  }
+  const auto decodes = std::ranges::count(batch.chunks, 1, &Chunk::count);
+  if (!batch.tokens.empty() && 10 * decodes <= static_cast<std::int64_t>(batch.tokens.size())) {
+    prefill_.add(step_s - traffic_s, batch.tokens.size());
+  }
 }
 
 void ModelDevice::execute(const StepBatch& batch, StepResult& result) {
   const auto start = std::chrono::steady_clock::now();
+  const double traffic_before = ops_->seconds_in(kernels::OpKind::copy);
   move_blocks(batch);
   prepare_samples(batch);
   ops_->begin_step();
@@ -74,6 +102,7 @@ void ModelDevice::execute(const StepBatch& batch, StepResult& result) {
                    return TokenCandidate{c.token, c.logprob};
                  });
   result.duration = Seconds(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  costs_.add(batch, result.duration.value(), ops_->seconds_in(kernels::OpKind::copy) - traffic_before);
 }
 
 std::span<double> ModelDevice::clear_weights(const StepBatch& batch, StepResult& result) {

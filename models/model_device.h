@@ -20,6 +20,30 @@ struct KvOptions {
   kernels::DType dtype = kernels::DType::f32;
   std::int32_t device_blocks = 0;
   std::int32_t host_blocks = 0;
+  bool maps_pages = false;  ///< as the backend does (DeviceCapacity)
+};
+
+/// What preempting costs by the steps so far: seconds per token of the steps that computed next to nothing
+/// but prompts, and per block swapped. Unknown until there was one.
+class MeasuredCosts final : public PreemptionCosts {
+ public:
+  std::optional<Seconds> recompute(Tokens context) const override { return prefill_.of(context.value()); }
+  std::optional<Seconds> swap_out(Blocks blocks) const override { return swap_out_.of(blocks.value()); }
+  std::optional<Seconds> swap_in(Blocks blocks) const override { return swap_in_.of(blocks.value()); }
+
+  /// Takes a step into account: how long it took, and its block traffic alone.
+  void add(const StepBatch& batch, double step_s, double traffic_s);
+
+ private:
+  struct Average {
+    double seconds = 0;
+    std::int64_t units = 0;
+
+    void add(double more_s, std::size_t more_units);
+    std::optional<Seconds> of(std::int64_t count) const;
+  };
+
+  Average prefill_, swap_out_, swap_in_;
 };
 
 /// The KV cache of a model of this shape.
@@ -34,6 +58,8 @@ class ModelDevice final : public Device {
   /// Throws InputError if a token or a position is not the model's.
   void execute(const StepBatch& batch, StepResult& result) override;
 
+  const PreemptionCosts* preemption_costs() const override { return &costs_; }
+
   const Model& model() const { return *model_; }
   /// Seconds spent in operations of this kind since construction.
   double seconds_in(kernels::OpKind kind) const { return ops_->seconds_in(kind); }
@@ -47,6 +73,8 @@ class ModelDevice final : public Device {
   std::unique_ptr<kernels::Ops> ops_;
   std::unique_ptr<Model> model_;  // before ops_ in destruction
   kernels::KvShape kv_;
+  bool maps_pages_;
+  MeasuredCosts costs_;
 
   // Buffers of one step.
   PageTable table_;

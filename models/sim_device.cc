@@ -14,12 +14,14 @@ SimDevice::SimDevice(const DeviceDescription& device, const ModelShape& shape, c
                 .block_bytes = options.block_size.value() * shape.kv_bytes_per_token(options.kv_dtype),
                 .max_positions = Tokens(shape.max_positions),
                 .vocabulary = shape.vocab,
+                .row_bytes = Bytes(shard_of(shape, options.gpus).kv_bytes_per_layer(options.kv_dtype) / 2),
                 .retention = true},
       attention_(shape.layers * shape.heads) {}
 
 void SimDevice::execute(const StepBatch& batch, StepResult& result) {
   const OpCosts costs = costs_.step(batch);
   spent_ += costs;
+  sampled_ = static_cast<std::int64_t>(batch.samples.size());
   result.duration = costs.total();
   result.candidates.resize(static_cast<std::size_t>(batch.candidates));
   std::ranges::fill(result.candidates, TokenCandidate{});

@@ -23,7 +23,7 @@ struct SimPools {
   Blocks host_blocks;
 };
 
-class SimDevice final : public Device {
+class SimDevice final : public Device, private PreemptionCosts {
  public:
   /// Throws InputError as CostModel does.
   SimDevice(const DeviceDescription& device, const ModelShape& shape, const CostOptions& options,
@@ -32,16 +32,29 @@ class SimDevice final : public Device {
   DeviceCapacity capacity() const override { return capacity_; }
   void execute(const StepBatch& batch, StepResult& result) override;
 
+  /// The cost model's. A recomputation is added to a step like the last one.
+  const PreemptionCosts* preemption_costs() const override { return this; }
+
   const CostModel& costs() const { return costs_; }
   /// Of all steps so far.
   const OpCosts& spent() const { return spent_; }
 
  private:
+  std::optional<Seconds> recompute(Tokens context) const override {
+    return Seconds(costs_.added_prefill_s(sampled_, context.value()));
+  }
+  std::optional<Seconds> swap_out(Blocks blocks) const override {
+    return Seconds(costs_.swap_out_s(blocks.value()));
+  }
+  std::optional<Seconds> swap_in(Blocks blocks) const override {
+    return Seconds(costs_.swap_in_s(blocks.value()));
+  }
   void draw_beams(const StepBatch& batch, StepResult& result);
 
   CostModel costs_;
   DeviceCapacity capacity_;
   OpCosts spent_;
+  std::int64_t sampled_ = 0;          ///< rows of the last step
   std::optional<BeamProcess> beams_;  ///< made for the first row that asks for it
   ModelledAttention attention_;
 };

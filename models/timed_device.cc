@@ -36,4 +36,13 @@ Seconds TimedDevice::cost_of(const StepBatch& batch) {
                                            static_cast<double>(capacity.block_size.value())));
 }
 
+std::optional<Seconds> TimedDevice::recompute(Tokens context) const {
+  return static_cast<double>(context.value()) * Seconds(cost_.prefill_token_s + cost_.context_token_s);
+}
+
+std::optional<Seconds> TimedDevice::swap_out(Blocks blocks) const {
+  const Bytes bytes = blocks.value() * inside_->capacity().block_bytes;
+  return Seconds(cost_.swap_byte_s * static_cast<double>(bytes.value()));
+}
+
 }  // namespace pagelab

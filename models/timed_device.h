@@ -21,15 +21,19 @@ struct StepCost {
   double copy_block_s = 0;     ///< per block copied on the device, or as many tokens moved
 };
 
-class TimedDevice final : public Device {
+class TimedDevice final : public Device, private PreemptionCosts {
  public:
   TimedDevice(std::unique_ptr<Device> inside, const StepCost& cost);
 
   DeviceCapacity capacity() const override { return inside_->capacity(); }
   void execute(const StepBatch& batch, StepResult& result) override;
+  const PreemptionCosts* preemption_costs() const override { return this; }
 
  private:
   Seconds cost_of(const StepBatch& batch);
+  std::optional<Seconds> recompute(Tokens context) const override;
+  std::optional<Seconds> swap_out(Blocks blocks) const override;
+  std::optional<Seconds> swap_in(Blocks blocks) const override { return swap_out(blocks); }
 
   std::unique_ptr<Device> inside_;
   StepCost cost_;

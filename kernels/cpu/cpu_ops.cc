@@ -56,7 +56,11 @@ class CpuOps::Timer {
 };
 
 CpuOps::CpuOps(const CpuOptions& options)
-    : weight_dtype_(options.weight_dtype), pool_(options.threads), gemm_(pool_), attention_(pool_) {}
+    : weight_dtype_(options.weight_dtype),
+      mapped_kv_(options.mapped_kv),
+      pool_(options.threads),
+      gemm_(pool_),
+      attention_(pool_) {}
 
 std::unique_ptr<Weight> CpuOps::matrix(std::span<const HostTensor> parts) {
   return std::make_unique<PackedMatrix>(pool_, parts, weight_dtype_);
@@ -73,10 +77,11 @@ std::unique_ptr<Weight> CpuOps::vector(std::span<const HostTensor> parts) {
 }
 
 void CpuOps::allocate_kv(const KvShape& shape) {
-  kv_ = std::make_unique<KvCache>(shape);
+  kv_ = std::make_unique<KvCache>(shape, mapped_kv_);
 }
 
 void CpuOps::begin_step() {
+  mapped_ = false;
   if (arena_.size() > 1) {  // the last step outgrew the arena: one chunk for all that it needed
     std::size_t total = 0;
     for (const HugeMemory& chunk : arena_) {
@@ -135,6 +140,10 @@ void CpuOps::rotary(Tensor x, std::int32_t heads, std::int32_t head_size,
 
 void CpuOps::write_kv(std::int32_t layer, Tensor qkv, std::int32_t heads, const AttentionBatch& batch) {
   const Timer timer(*this, OpKind::kv_write);
+  if (kv_->mapped() && !mapped_) {
+    kv_->map(batch);
+    mapped_ = true;
+  }
   cpu::write_kv(*kv_, pool_, layer, qkv, heads, batch);
 }
 

@@ -20,6 +20,7 @@ namespace pagelab::kernels::cpu {
 struct CpuOptions {
   int threads = 1;                   ///< cores to use, at least 1
   DType weight_dtype = DType::bf16;  ///< storage of matrices; vectors are f32
+  bool mapped_kv = false;            ///< sequences' KV blocks are mapped to adjacent addresses (KvCache)
 };
 
 class CpuOps final : public Ops {
@@ -63,6 +64,8 @@ class CpuOps final : public Ops {
   class Timer;
 
   DType weight_dtype_;
+  bool mapped_kv_;
+  bool mapped_ = false;  ///< the step's sequences are
   ThreadPool pool_;
   Gemm gemm_;
   PagedAttention attention_;

@@ -71,18 +71,43 @@ void write_token(KvCache& cache, std::int32_t layer, const float* k, const float
 
 }  // namespace
 
-KvCache::KvCache(const KvShape& shape)
+KvCache::KvCache(const KvShape& shape, bool mapped)
     : shape_(checked(shape)),
       tile_width_(shape.block_size % kTileTokens == 0 ? kTileTokens : shape.block_size),
-      head_stride_(std::int64_t{shape.block_size} * shape.head_size),
-      layer_bytes_(2 * static_cast<std::size_t>(head_stride_ * shape.kv_heads) * size_of(shape.dtype)),
+      head_stride_(std::int64_t{mapped ? kTileTokens : shape.block_size} * shape.head_size),
+      tile_stride_(std::int64_t{tile_width_} * shape.head_size * (mapped ? shape.kv_heads : 1)),
+      layer_bytes_(2 * static_cast<std::size_t>(values_offset()) * size_of(shape.dtype)),
       block_bytes_(layer_bytes_ * static_cast<std::size_t>(shape.layers)),
-      device_(block_bytes_ * static_cast<std::size_t>(shape.device_blocks)),
-      host_(block_bytes_ * static_cast<std::size_t>(shape.host_blocks)) {}
+      device_(mapped ? 0 : block_bytes_ * static_cast<std::size_t>(shape.device_blocks)),
+      device_base_(device_.data()),
+      host_(block_bytes_ * static_cast<std::size_t>(shape.host_blocks)) {
+  if (mapped) {
+    if (shape.block_size % kTileTokens != 0) {
+      throw std::invalid_argument("KV cache: block_size must be a multiple of 16 where blocks are mapped");
+    }
+    ranges_ = std::make_unique<SequenceRanges>(shape.device_blocks, 2 * shape.layers, layer_bytes_ / 2);
+    device_base_ = ranges_->pool();
+    begun_.assign(static_cast<std::size_t>(shape.device_blocks), 0);
+  }
+}
+
+void KvCache::map(const AttentionBatch& batch) {
+  std::ranges::fill(begun_, 0);
+  for (std::size_t sequence = 0; sequence + 1 < batch.kv_indptr.size(); ++sequence) {
+    const auto first = static_cast<std::size_t>(batch.kv_indptr[sequence]);
+    const auto end = static_cast<std::size_t>(batch.kv_indptr[sequence + 1]);
+    const auto table = batch.kv_indices.subspan(first, end - first);
+    char& begun = begun_[static_cast<std::size_t>(table.front())];
+    if (begun != 0) {
+      throw std::logic_error("KV cache: two sequences begin with one block, which cannot be mapped for both");
+    }
+    begun = 1;
+    ranges_->map(table);
+  }
+}
 
 std::byte* KvCache::element(Tier tier, std::int32_t layer, std::int32_t block, std::int64_t index) const {
-  const HugeMemory& memory = tier == Tier::device ? device_ : host_;
-  return memory.data() + static_cast<std::size_t>(block) * block_bytes_ +
+  return base(tier) + static_cast<std::size_t>(block) * block_bytes_ +
          static_cast<std::size_t>(layer) * layer_bytes_ +
          static_cast<std::size_t>(index) * size_of(shape_.dtype);
 }

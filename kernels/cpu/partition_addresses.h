@@ -17,6 +17,15 @@ inline void locate_partition(const KvCache& cache, std::int32_t layer, const std
   const auto element = static_cast<std::ptrdiff_t>(size_of(cache.shape().dtype));
   const std::int32_t begin = partition * kPartitionTokens;
   const std::int32_t end = std::min(begin + kPartitionTokens, context);
+  if (cache.mapped()) {
+    const std::byte* keys = cache.sequence_keys(layer, *table);
+    const std::byte* values = cache.sequence_values(layer, *table);
+    for (std::int32_t slot = begin; slot < end; ++slot) {
+      addresses.keys[slot - begin] = keys + cache.key_offset(0, slot) * element;
+      addresses.values[slot - begin] = values + cache.value_offset(0, slot) * element;
+    }
+    return;
+  }
   for (std::int32_t slot = begin; slot < end;) {
     const std::int32_t block = table[slot / block_size];
     const auto* keys = cache.keys(layer, block);

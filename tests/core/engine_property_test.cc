@@ -27,6 +27,7 @@ Request random_request(std::int32_t id) {
   } else if (kind == 2) {
     made = testing::beams(made, *rc::gen::inRange(1, 5));
   }
+  made.priority = *rc::gen::inRange(-1, 2);
   if (*rc::gen::inRange(0, 3) == 0) {
     made.forced_output = false;
     made.sampling.eos = *rc::gen::inRange(0, 30);
@@ -78,21 +79,31 @@ void add_random_scheduling(PolicyNames& names) {
   }
 }
 
-PolicyNames random_policies() {
+/// A HashDevice's K of a token takes 4 bytes.
+PolicyNames random_policies(std::int64_t block_size) {
   PolicyNames names;
   names.retention = *rc::gen::element<std::string>("all", "all", "all", "window", "sinks", "heavy_hitters");
   add_random_scheduling(names);
   names.batching =
       *rc::gen::element<std::string>("mixed", "prefill_first", "decode_first", "chunked", "static");
-  names.preemption = *rc::gen::element<std::string>("latest", "recompute", "swap");
+  names.preemption = *rc::gen::element<std::string>("latest", "recompute", "swap", "cost", "lcf", "largest",
+                                                    "lowest_priority", "tail");
+  if (names.preemption == "cost") {
+    names.parameters["preemption.swap_byte_s"] =
+        *rc::gen::inRange(0, 8) * 1e-5;  // about as dear as computing
+  }
   if (names.retention != "all") {
     names.parameters["retention.budget"] = *rc::gen::inRange<std::int64_t>(6, kLongest);
   }
-  names.allocation = names.retention != "all"
-                         ? "paged"
-                         : *rc::gen::element<std::string>("paged", "paged", "paged", "buddy_max",
-                                                          "buddy_pow2", "buddy_oracle", "static_max");
-  if (names.allocation != "paged") {
+  names.allocation = names.retention != "all" ? "paged"
+                                              : *rc::gen::element<std::string>(
+                                                    "paged", "paged", "paged", "buddy_max", "buddy_pow2",
+                                                    "buddy_oracle", "static_max", "virtual");
+  if (names.allocation == "virtual") {
+    names.sharing = "none";
+    names.parameters["allocation.page_bytes"] = 4 * block_size;
+    names.parameters["allocation.watermark"] = *rc::gen::inRange(0, 3) * 0.1;
+  } else if (names.allocation != "paged") {
     names.sharing = "none";
     names.parameters["allocation.max_length"] = std::int64_t{kLongest};
   } else {
@@ -126,6 +137,7 @@ std::vector<Request> served_by(const PolicyNames& names, std::vector<Request> re
 std::int64_t largest_need(const std::vector<Request>& requests, const PolicyNames& names,
                           std::int64_t block_size) {
   std::int64_t largest = 1;
+  const bool in_blocks = names.allocation == "paged" || names.allocation == "virtual";
   for (const Request& r : requests) {
     const auto prompt = static_cast<std::int64_t>(r.prompt.size());
     const std::int64_t all = prompt + r.max_output.value();
@@ -137,7 +149,7 @@ std::int64_t largest_need(const std::vector<Request>& requests, const PolicyName
     const std::int64_t paged = blocks_for(Tokens(slots), Tokens(block_size)).value();
     const auto run = static_cast<std::int64_t>(
         std::bit_ceil(static_cast<std::uint64_t>(blocks_for(Tokens(kLongest), Tokens(block_size)).value())));
-    largest = std::max(largest, r.sampling.n * (names.allocation == "paged" ? paged : run));
+    largest = std::max(largest, r.sampling.n * (in_blocks ? paged : run));
   }
   return largest +
          (names.sharing == "pinned_prefix" ? blocks_for(Tokens(20), Tokens(block_size)).value() : 0);
@@ -157,9 +169,9 @@ bool same_tokens(const std::vector<FinishedSequence>& a, const std::vector<Finis
 }
 
 RC_GTEST_PROP(EngineProperty, TokensDependOnTheRequestAlone, ()) {
-  const PolicyNames names = random_policies();
-  const auto requests = served_by(names, random_requests());
   const std::int64_t block_size = *rc::gen::element<std::int64_t>(1, 2, 3, 7, 16, 128);
+  const PolicyNames names = random_policies(block_size);
+  const auto requests = served_by(names, random_requests());
   const std::int64_t least = largest_need(requests, names, block_size);
   const std::int64_t blocks = *rc::gen::inRange<std::int64_t>(least, least * 2 + 2);
   HashDevice device(blocks, *rc::gen::inRange<std::int64_t>(0, blocks + 1), block_size);
@@ -179,9 +191,9 @@ RC_GTEST_PROP(EngineProperty, TokensDependOnTheRequestAlone, ()) {
 }
 
 RC_GTEST_PROP(EngineProperty, EverySlotIsAccountedForAtEveryStep, ()) {
-  const PolicyNames names = random_policies();
-  const auto requests = served_by(names, random_requests());
   const std::int64_t block_size = *rc::gen::inRange<std::int64_t>(1, 33);
+  const PolicyNames names = random_policies(block_size);
+  const auto requests = served_by(names, random_requests());
   const std::int64_t blocks = largest_need(requests, names, block_size);
   HashDevice device(blocks, blocks, block_size);
   const Run result = testing::run(device, requests, names);
@@ -191,12 +203,13 @@ RC_GTEST_PROP(EngineProperty, EverySlotIsAccountedForAtEveryStep, ()) {
     RC_ASSERT(step.slots.reserved >= Tokens(0) && step.slots.internal >= Tokens(0));
     RC_ASSERT(step.slots.cached >= Tokens(0) && step.slots.external >= Tokens(0) &&
               step.slots.free >= Tokens(0));
-    RC_ASSERT(names.allocation != "paged" || step.slots.external == Tokens(0));
+    RC_ASSERT((names.allocation != "paged" && names.allocation != "virtual") ||
+              step.slots.external == Tokens(0));
   }
 }
 
 RC_GTEST_PROP(EngineProperty, TheSameRunTwiceIsTheSame, ()) {
-  const PolicyNames names = random_policies();
+  const PolicyNames names = random_policies(4);
   const auto requests = served_by(names, random_requests());
   const std::int64_t blocks = largest_need(requests, names, 4);
   HashDevice first_device(blocks, blocks, 4);

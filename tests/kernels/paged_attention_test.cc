@@ -41,11 +41,11 @@ using Bits = std::vector<std::uint32_t>;
 class Server {
  public:
   Server(KvShape shape, std::int32_t heads, std::vector<std::int32_t> lengths, int threads,
-         unsigned table_seed)
+         unsigned table_seed, bool mapped = false)
       : shape_(with_blocks(shape, lengths)),
         heads_(heads),
         pool_(threads),
-        cache_(shape_),
+        cache_(shape_, mapped),
         attention_(pool_) {
     for (std::int32_t block = 0; block < shape_.device_blocks; ++block) {
       std::memset(cache_.block(KvCache::Tier::device, block), 0xff, cache_.block_bytes());
@@ -70,6 +70,9 @@ class Server {
     }
     weights_.assign(weighed_.empty() ? 0 : slots, 0.0);
     const AttentionBatch batch = view();
+    if (cache_.mapped()) {
+      cache_.map(batch);
+    }
     cpu::write_kv(cache_, pool_, kLayer, qkv(), heads_, batch);
     out_.assign(positions_.size() * static_cast<std::size_t>(heads_ * shape_.head_size), -1.0f);
     const Tensor out{out_.data(), static_cast<std::int32_t>(positions_.size()), heads_ * shape_.head_size};
@@ -283,6 +286,23 @@ TEST(PagedAttention, AContextIsWhatTheTableHoldsWhateverThePositions) {
   shifted.shift_positions(1000);
   EXPECT_EQ(server.step({{0, 0, 30}}), shifted.step({{0, 0, 30}}));
   EXPECT_EQ(server.step({{0, 30, 1}}), shifted.step({{0, 30, 1}}));
+}
+
+TEST(PagedAttention, MappedBlocksGiveTheSameBitsAsATable) {
+  const std::vector<Chunk> prefill = {{0, 0, 300}, {1, 0, 17}, {2, 0, 64}};
+  const std::vector<Chunk> decode = {{2, 64, 1}, {0, 300, 1}, {1, 17, 20}};
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const std::int32_t block_size : {16, 32, 128}) {  // pages of 4 KiB to 64 KiB
+      const KvShape shape = shape_of(2, 64, block_size, dtype);
+      for_each_simd_target([&] {
+        Server paged(shape, 4, {301, 37, 65}, 2, 5);
+        Server mapped(shape, 4, {301, 37, 65}, 2, 5, true);
+        EXPECT_EQ(mapped.step(prefill), paged.step(prefill));
+        EXPECT_EQ(mapped.step(decode), paged.step(decode));
+        EXPECT_LT(mapped.error(), 2e-5);
+      });
+    }
+  }
 }
 
 TEST(PagedAttention, AnEmptyBatchIsANoOp) {

@@ -41,6 +41,34 @@ TEST(CostModel, AProductComputesTwiceMNKAndReadsAndWritesItsThreeMatrices) {
   EXPECT_DOUBLE_EQ(cost(device, StepCostKind::head, {.chunks = {{0, 3}}, .rows = 2}), 2 * (800 + 2 * 108));
 }
 
+TEST(CostModel, AddsAPrefillToAStepByTheDifference) {
+  DeviceDescription device = free_device();
+  device.gemm.peak_flops = 1;
+  device.gemm.overlap = 1000;
+  device.step.token_s = 10;
+  // Two layers of 512 numbers; 5 tokens more cost the same beside however many decodes.
+  const CostModel model(device, tiny_shape(), {});
+  EXPECT_NEAR(model.added_prefill_s(0, 5), 2 * (2 * 5 * 512) + 50, 1e-6);
+  EXPECT_NEAR(model.added_prefill_s(3, 5), 2 * (2 * 5 * 512) + 50, 1e-6);
+  device.gemm.peak_flops = test::kFree;
+  device.gemm.bandwidth = 1;  // the weights are read anyway
+  const CostModel reading(device, tiny_shape(), {});
+  EXPECT_NEAR(reading.added_prefill_s(3, 5), 2 * 2 * 5 * (32 + 16 + 24 + 24) + 50, 1e-6);
+}
+
+TEST(CostModel, MapsAPagePerLayerForKAndOneForVOfEachBlock) {
+  DeviceDescription device = free_device();
+  device.step.fixed_s = 5;
+  const auto map = [&](const CostOptions& options) {
+    StepBatch batch = batch_of({});
+    batch.mapped = Blocks(3);
+    return CostModel(device, tiny_shape(), options).step(batch)[StepCostKind::map];
+  };
+  EXPECT_DOUBLE_EQ(map({.map_s = 1}), 3 * 2 * 2);
+  EXPECT_DOUBLE_EQ(map({.map_s = 1, .map_overlaps = true}), 12 - 5);
+  EXPECT_DOUBLE_EQ(map({.map_s = 0.25, .map_overlaps = true}), 0);
+}
+
 TEST(CostModel, AProductIsLaunchedAndComputesWhileItReads) {
   DeviceDescription device = free_device();
   device.gemm.peak_flops = 2.0 / 3;  // 1 x 1 x 1: 2 operations in 3 s

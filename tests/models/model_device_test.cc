@@ -233,5 +233,23 @@ TEST(ModelDevice, RefusesTokensAndPositionsThatAreNotTheModels) {
               HasSubstr("position 64 is beyond the 64 positions of small"));
 }
 
+TEST(MeasuredCosts, AverageStepsOfPromptsAndBlocksSwapped) {
+  MeasuredCosts costs;
+  EXPECT_FALSE(costs.recompute(Tokens(1)).has_value());
+  EXPECT_FALSE(costs.swap_out(Blocks(1)).has_value());
+  StepBatch prompts;
+  prompts.chunks = {{.blocks = {}, .count = 19}, {.blocks = {}, .count = 1}};
+  prompts.tokens.assign(20, 0);
+  prompts.swap_out.resize(4);
+  costs.add(prompts, 50, 10);
+  StepBatch decodes;
+  decodes.chunks = {{.blocks = {}, .count = 1}};
+  decodes.tokens.assign(1, 0);
+  costs.add(decodes, 1000, 0);
+  EXPECT_DOUBLE_EQ(costs.recompute(Tokens(3)).value().value(), 3 * 2);
+  EXPECT_DOUBLE_EQ(costs.swap_out(Blocks(2)).value().value(), 5);
+  EXPECT_FALSE(costs.swap_in(Blocks(1)).has_value());
+}
+
 }  // namespace
 }  // namespace pagelab

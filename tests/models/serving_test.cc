@@ -36,18 +36,20 @@ struct Case {
   std::int32_t host_blocks = 0;
   int threads = 2;
   kernels::DType dtype = kernels::DType::f32;  ///< of weights and KV
+  bool mapped = false;                         ///< blocks to adjacent addresses
   testing::PolicyNames policies{};
 };
 
 testing::Run serve(const std::string& model, std::vector<Request> requests, const Case& c) {
   auto ops = std::make_unique<kernels::cpu::CpuOps>(
-      kernels::cpu::CpuOptions{.threads = c.threads, .weight_dtype = c.dtype});
+      kernels::cpu::CpuOptions{.threads = c.threads, .weight_dtype = c.dtype, .mapped_kv = c.mapped});
   auto weights = random_model(small(model), 7, *ops);
   auto device = std::make_unique<ModelDevice>(std::move(ops), std::move(weights),
                                               KvOptions{.block_size = c.block_size,
                                                         .dtype = c.dtype,
                                                         .device_blocks = c.device_blocks,
-                                                        .host_blocks = c.host_blocks});
+                                                        .host_blocks = c.host_blocks,
+                                                        .maps_pages = c.mapped});
   TimedDevice timed(std::move(device),
                     StepCost{.step_s = 0.01, .prefill_token_s = 0.001, .decode_token_s = 0.001});
   return testing::run(timed, std::move(requests), c.policies);
@@ -99,6 +101,24 @@ TEST_P(Serving, TokensAreTheSameAloneAndInACrowdAtAnyBlockSizeUnderPreemption) {
           expect_same(alone[i], 0, served, static_cast<std::int32_t>(i));
         }
       }
+    }
+  }
+}
+
+TEST_P(Serving, TokensAreTheSameAtMappedAddressesUnderPreemption) {
+  const std::int64_t row_bytes = small(GetParam()).kv_heads * 64 * 4;
+  for (const std::string preemption : {"recompute", "swap", "tail"}) {
+    Case c{.device_blocks = 20, .host_blocks = 40, .mapped = true};
+    c.policies = {.allocation = "virtual", .preemption = preemption, .sharing = "none"};
+    c.policies.parameters["allocation.page_bytes"] = 16 * row_bytes;
+    SCOPED_TRACE(preemption);
+    const testing::Run served = serve(GetParam(), crowd(), c);
+    ASSERT_TRUE(served.record.refused.empty()) << served.record.refused.begin()->second;
+    EXPECT_GT(served.progress.preemptions, 0);
+    for (Request request : crowd()) {
+      const std::int32_t id = request.id.value();
+      request.id = RequestId(0);
+      expect_same(serve(GetParam(), {request}, {.threads = 1}), 0, served, id);
     }
   }
 }

@@ -46,6 +46,20 @@ TEST(SimDevice, CountsTheBytesOfABlockOnAllDevices) {
   const SimDevice two(free_device(), tiny_shape(), {.gpus = 2, .block_size = Tokens(4)},
                       {Blocks(7), Blocks(5)});
   EXPECT_EQ(two.capacity().block_bytes, Bytes(4 * 2 * 32));
+  EXPECT_EQ(two.capacity().row_bytes, Bytes(8)) << "K of a token in one layer on one of them";
+}
+
+TEST(SimDevice, TellsWhatPreemptingCosts) {
+  const SimDevice device = tiny_device();
+  const PreemptionCosts* costs = device.preemption_costs();
+  ASSERT_NE(costs, nullptr);
+  EXPECT_DOUBLE_EQ(costs->recompute(Tokens(7)).value().value(), 0.007);
+  DeviceDescription slow = free_device();
+  slow.swap_out.copy_s = 1;
+  slow.swap_in.copy_s = 2;
+  const SimDevice swapping(slow, tiny_shape(), {}, {Blocks(4), Blocks(4)});
+  EXPECT_DOUBLE_EQ(swapping.preemption_costs()->swap_out(Blocks(3)).value().value(), 3 * 2 * 2);
+  EXPECT_DOUBLE_EQ(swapping.preemption_costs()->swap_in(Blocks(3)).value().value(), 2 * 3 * 2 * 2);
 }
 
 TEST(SimDevice, TakesTheTimeOfItsCostModelAndRemembersWhatItWasSpentOn) {

@@ -49,6 +49,15 @@ TEST(TimedDevice, ChargesEachKindOfWork) {
   EXPECT_DOUBLE_EQ(duration_of({.copy_block_s = 1}), 2);
 }
 
+TEST(TimedDevice, TellsWhatPreemptingCosts) {
+  const TimedDevice device(std::make_unique<FakeDevice>(),
+                           {.step_s = 9, .prefill_token_s = 2, .context_token_s = 1, .swap_byte_s = 3});
+  const PreemptionCosts* costs = device.preemption_costs();
+  EXPECT_DOUBLE_EQ(costs->recompute(Tokens(5)).value().value(), 5 * 3);
+  EXPECT_DOUBLE_EQ(costs->swap_out(Blocks(2)).value().value(), 2 * 1000 * 3);
+  EXPECT_DOUBLE_EQ(costs->swap_in(Blocks(2)).value().value(), 2 * 1000 * 3);
+}
+
 TEST(TimedDevice, HasTheCapacityOfTheDeviceInside) {
   EXPECT_EQ(TimedDevice(std::make_unique<FakeDevice>(), {}).capacity().block_bytes, Bytes(1000));
 }

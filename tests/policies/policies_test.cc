@@ -128,7 +128,7 @@ TEST(PolicyRegistry, AnUnknownNameIsAnErrorWithTheValidOnes) {
     registry.find("preemption", "recomput");
     FAIL();
   } catch (const InputError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("latest, recompute, swap"));
+    EXPECT_THAT(error.what(), HasSubstr("latest, recompute, swap, cost"));
     EXPECT_THAT(error.what(), HasSubstr("did you mean 'recompute'?"));
   }
 }
