@@ -5,6 +5,7 @@
 // ...).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -155,6 +156,10 @@ class KvManager {
     return drops_ ? std::min(sequence.known(), slots_at_most(group)) : sequence.known();
   }
   Blocks blocks_to_append_to_all(const SequenceGroup& group, Tokens tokens) const;
+  /// What a sequence gets of the `left` tokens of its group's share of a step.
+  static Tokens share_of(const Sequence& sequence, bool all_pending, Tokens left) {
+    return std::min(left, all_pending ? sequence.pending() : sequence.pending() - Tokens(1));
+  }
   /// What a decision means for the blocks that there are, before any new tokens are computed.
   void change_owners(const Decision& decision, StepBatch& batch);
   void admit(SequenceGroup& group, Blocks planned);

@@ -13,6 +13,7 @@
 #include <deque>
 #include <vector>
 
+#include "core/error.h"
 #include "core/kv_manager.h"
 #include "core/policy_registry.h"
 #include "core/step.h"
@@ -136,5 +137,15 @@ class Scheduler {
   std::vector<Decision> shares_;        ///< go first, so that nothing evicts what is shared
   std::vector<Keeper> keepers_;         ///< in scheduling order
 };
+
+template <class Policy, class Ask>
+auto Scheduler::ask(const PolicySet::Choice<Policy>& choice, Ask&& question) const {
+  ++choice.asked;
+  try {
+    return ask_policy(Axis<Policy>::name, [&] { return question(*choice); });
+  } catch (const BrokenRule& rule) {
+    broken(Axis<Policy>::name, choice.name, rule.what());
+  }
+}
 
 }  // namespace pagelab
