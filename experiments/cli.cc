@@ -59,20 +59,20 @@ const std::map<std::string, Sampling::Method> methods = {{"greedy", Sampling::Me
                                                          {"random", Sampling::Method::random},
                                                          {"beam", Sampling::Method::beam}};
 
+/// An option that takes one value each time, and may be given several times.
+void repeated(CLI::Option* option, const char* type) {
+  option->type_name(type)->expected(1)->take_all()->allow_extra_args(false);
+}
+
 void add_run(CLI::App& app, RunOptions& options, Command& command, Interrupt& interrupt) {
   CLI::App* run = app.add_subcommand("run", "Run experiments; each leaves a run folder");
   run->add_option("FILE", options.files, "experiments in TOML")->required();
-  run->add_option("--set", options.overrides, "a value in place of the file's, as key=value; may be repeated")
-      ->type_name("KEY=VALUE")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
-  run->add_option("--plugin", options.plugins,
-                  "a shared library of policies, besides those of the files; may be repeated")
-      ->type_name("FILE.so")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
+  repeated(run->add_option("--set", options.overrides,
+                           "a value in place of the file's, as key=value; may be repeated"),
+           "KEY=VALUE");
+  repeated(run->add_option("--plugin", options.plugins,
+                           "a shared library of policies, besides those of the files; may be repeated"),
+           "FILE.so");
   run->add_option("--out", options.out,
                   "the run folder (absent or empty); of several files the folder that theirs go into")
       ->type_name("DIR");
@@ -97,17 +97,18 @@ int list(const ListOptions& options, bool describe) {
                                  : describe_plugins(plugins));
 }
 
+void add_plugins(CLI::App& command, std::vector<std::string>& plugins) {
+  repeated(command.add_option("--plugin", plugins, "a shared library of policies; may be repeated"),
+           "FILE.so");
+}
+
 void add_lists(CLI::App& app, ListOptions& options, Command& command) {
   CLI::App* policies =
       app.add_subcommand("policies", "List the policies of every axis, or those in a plugin");
   CLI::App* describe = policies->add_subcommand("describe", "Describe one policy and its parameters");
   describe->add_option("AXIS/NAME", options.which, "such as batching/mixed")->required();
   for (CLI::App* taker : {policies, describe}) {
-    taker->add_option("--plugin", options.plugins, "a shared library of policies; may be repeated")
-        ->type_name("FILE.so")
-        ->expected(1)
-        ->take_all()
-        ->allow_extra_args(false);
+    add_plugins(*taker, options.plugins);
   }
   policies->callback([&command, &options, describe] {
     command = [&options, described = describe->parsed()] { return list(options, described); };
@@ -220,9 +221,6 @@ void add_new_policy(CLI::App& app, NewPolicyOptions& options, Command& command) 
 void add_cache_sim(CLI::App& app, CacheSimOptions& options, Command& command) {
   CLI::App* simulate = app.add_subcommand(
       "cache-sim", "Run a trace of block references through eviction policies, against the optimum");
-  const auto repeated = [](CLI::Option* option, const char* type) {
-    option->type_name(type)->expected(1)->take_all()->allow_extra_args(false);
-  };
   simulate
       ->add_option("TRACE", options.trace,
                    "block ids: .u32 (binary), .jsonl (prompts with hash_ids) or one a line; .xz is unpacked")
@@ -235,8 +233,7 @@ void add_cache_sim(CLI::App& app, CacheSimOptions& options, Command& command) {
            "N");
   repeated(simulate->add_option("--set", options.overrides, "a policy's parameter; may be repeated"),
            "POLICY.KEY=VALUE");
-  repeated(simulate->add_option("--plugin", options.plugins, "a shared library of policies; may be repeated"),
-           "FILE.so");
+  add_plugins(*simulate, options.plugins);
   simulate
       ->add_option("--block-tokens", options.block_tokens,
                    "tokens that an id of hash_ids stands for (default: 16 or 512, whichever fits)")
@@ -250,15 +247,13 @@ void add_check_policy(CLI::App& app, CheckCommandOptions& options, Command& comm
       "check-policy",
       "Hold a policy to its contract in thousands of small runs; prints the smallest that fails");
   check->add_option("AXIS/NAME", options.which, "such as batching/mixed")->required();
-  check
-      ->add_option(
+  repeated(
+      check->add_option(
           "--set", options.settings,
           "a parameter that is not to be drawn, as key=value; may be repeated. policy.AXIS.KEY=VALUE: of "
-          "another axis")
-      ->type_name("KEY=VALUE")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
+          "another axis"),
+      "KEY=VALUE");
+  add_plugins(*check, options.plugins);
   check->add_option("--cases", options.cases, "how many")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
@@ -267,9 +262,11 @@ void add_check_policy(CLI::App& app, CheckCommandOptions& options, Command& comm
       ->type_name("FILE.toml");
   check->callback([&] {
     command = [&options] {
-      PolicyRegistry registry;
-      register_builtin_policies(registry);
-      return check_command(registry, options);
+      PolicyRegistry builtin;
+      register_builtin_policies(builtin);
+      Plugins plugins;
+      load_plugins(options.plugins, plugins);
+      return check_command(with_plugins(builtin, plugins), options);
     };
   });
 }

@@ -68,10 +68,15 @@ std::string commented(std::string_view heading) {
 
 }  // namespace
 
-std::string case_toml(const CheckCase& tried, std::string_view heading) {
+std::string case_toml(const CheckCase& tried, std::string_view heading,
+                      std::span<const std::string> plugins) {
   std::string text = commented(heading);
-  text +=
-      fmt::format("name = \"check\"\nseed = {}\n\n[model]\nshape = \"opt-125m\"  # not run\n\n", tried.seed);
+  text += fmt::format("name = \"check\"\nseed = {}\n", tried.seed);
+  if (!plugins.empty()) {
+    text +=
+        fmt::format("plugins = {}\n", toml_text(std::vector<std::string>(plugins.begin(), plugins.end())));
+  }
+  text += "\n[model]\nshape = \"opt-125m\"  # not run\n\n";
   text += fmt::format(
       "[device]\nkind = \"check\"  # stores the tokens and checks every read\nblock_size = {}\ndevice_blocks "
       "= "

@@ -49,7 +49,8 @@ struct CheckCase {
 };
 
 /// The case as TOML, each line of `heading` a comment above it.
-std::string case_toml(const CheckCase& tried, std::string_view heading = {});
+std::string case_toml(const CheckCase& tried, std::string_view heading = {},
+                      std::span<const std::string> plugins = {});
 
 /// The experiment that case_toml() says. Throws InputError.
 Experiment experiment_of(const CheckCase& tried, const PolicyRegistry& registry);

@@ -104,6 +104,15 @@ std::string wrong_with(const std::string& which, const CheckFailure& failure) {
   return other ? "a policy beside it broke its contract" : std::string(text_of(failure.fault));
 }
 
+/// Where a case, wherever it lies, finds the plugins.
+std::vector<std::string> plugin_paths(const CheckCommandOptions& options) {
+  std::vector<std::string> paths;
+  for (const std::string& file : options.plugins) {
+    paths.push_back(std::filesystem::absolute(file).string());
+  }
+  return paths;
+}
+
 std::string failure_text(const CheckCommandOptions& options, const CheckFailure& failure) {
   std::string text =
       fmt::format("{}: FAILED in case {} of {} (seed {}): {}\n  {}\n", options.which, failure.number,
@@ -120,7 +129,7 @@ std::string failure_text(const CheckCommandOptions& options, const CheckFailure&
     return text + fmt::format("The case is in {}.\n", file);
   }
   return text + fmt::format("The case, to be saved as {} (--out does so):\n\n{}", file,
-                            case_toml(failure.smallest, heading_of(options, failure)));
+                            case_toml(failure.smallest, heading_of(options, failure), plugin_paths(options)));
 }
 
 }  // namespace
@@ -186,7 +195,8 @@ int check_command(const PolicyRegistry& registry, const CheckCommandOptions& opt
                               .seed = options.seed});
   if (report.failure && report.failure->fault != Fault::excluded && !options.out.empty()) {
     OutputFile file(options.out);
-    file.write(case_toml(report.failure->smallest, heading_of(options, *report.failure)));
+    file.write(
+        case_toml(report.failure->smallest, heading_of(options, *report.failure), plugin_paths(options)));
     file.complete();
   }
   fmt::print("{}", report_text(options, report));

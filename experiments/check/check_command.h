@@ -17,7 +17,8 @@ struct CheckCommandOptions {
   std::vector<std::string> settings;  ///< "KEY=VALUE" of the policy, or "policy.AXIS.KEY=VALUE"
   std::int64_t cases = 2000;
   std::uint64_t seed = 1;
-  std::filesystem::path out;  ///< the experiment of a failure; empty: it is printed
+  std::vector<std::string> plugins;  ///< files of policies
+  std::filesystem::path out;         ///< the experiment of a failure; empty: it is printed
 };
 
 /// Reads AXIS/NAME and settings. Throws InputError that says what is valid.

@@ -27,7 +27,8 @@ class Documents(PagelabTest):
         subprocess.run([compiler, "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{SOURCE}", str(source)], check=True)
 
     def test_the_example_policies_compile(self):
-        pages = [README] + [(SOURCE / "docs/policies" / page).read_text() for page in ("scheduling.md", "batching.md")]
+        pages = [README] + [(SOURCE / "docs/policies" / page).read_text() for page in
+                            ("scheduling.md", "batching.md", "allocation.md", "preemption.md", "sharing.md")]
         for page in pages:
             self.compile(re.search(r"```cpp\n(.*?)```", page, re.DOTALL).group(1))
 

@@ -18,7 +18,7 @@ PLUGINS = BUILD / "tests" / "plugins"
 GOOD = PLUGINS / "good_plugin.so"
 WRONG = PLUGINS / "wrong_plugin.so"
 COMPILER = os.environ["PAGELAB_CXX"]
-AXES = ("scheduling", "batching", "allocation", "preemption", "sharing", "eviction")
+AXES = ("scheduling", "batching", "allocation", "preemption", "sharing", "eviction", "retention")
 
 # The record of a plugin (core/plugin_abi.h): the length of each text; the size stands behind the first.
 MAGIC = b"pagelab plugin\0\0"
@@ -61,6 +61,9 @@ class Installed(unittest.TestCase):
         self.command("ctest", "--test-dir", source / "build", "--output-on-failure")
         listed = self.command(self.program, "policies", "--plugin", source / "build" / f"{name}.so")
         self.command(self.program, "run", source / f"{name}.toml", "--out", source / "run", "--quiet")
+        checked = self.command(self.program, "check-policy", f"{axis}/{name}", "--plugin", source / "build" / f"{name}.so",
+                               "--cases", "50")
+        self.assertIn("nothing wrong in 50 cases", checked)
         return listed, source, name
 
     def test_new_policies_of_every_axis_build_pass_their_test_and_run(self):
