@@ -41,7 +41,7 @@ KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocatio
           ask_policy("sharing", [&] { return sharing.make_index(device_.capacity(), block_size_); })) {
     cache_ = std::make_unique<PrefixCache>(std::move(index), eviction, device_.capacity());
   }
-  ask_policy("allocation", [&] { allocation_.start(capacity); });
+  start_allocation(capacity);
   const bool maps = capacity.maps_pages || ask_policy("allocation", [&] { return allocation_.maps_pages(); });
   if ((runs_ || maps) && (within_group_ || pins_prefixes_ || cache_)) {
     throw InputError(fmt::format("{}, so no block can be shared: set policy.sharing.name = \"none\"",
@@ -50,6 +50,16 @@ KvManager::KvManager(const DeviceCapacity& capacity, AllocationPolicy& allocatio
                                      : "each sequence's blocks are mapped to addresses of its own"));
   }
   require_retention(capacity, maps);
+}
+
+void KvManager::start_allocation(const DeviceCapacity& capacity) {
+  try {
+    allocation_.start(capacity);
+  } catch (const InputError&) {
+    throw;  // this device cannot serve it
+  } catch (const std::exception& error) {
+    throw BrokenRule("allocation", fmt::format("it threw '{}'", error.what()));
+  }
 }
 
 bool KvManager::mark(BlockId block) const {

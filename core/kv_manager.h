@@ -166,6 +166,8 @@ class KvManager {
   void admit_in_runs(SequenceGroup& group);
   /// A policy's allocator of runs. Throws BrokenRule, as does every call to it.
   std::unique_ptr<BlockRuns> make_runs() const;
+  /// Throws InputError if the policy says that the device cannot serve it.
+  void start_allocation(const DeviceCapacity& capacity);
   void pin_prefix(const SequenceGroup& group);
   static bool fit(BlockRuns& runs, std::span<const Blocks> wanted);
   std::vector<BlockId> take_run(Blocks blocks);

@@ -40,7 +40,7 @@ class Scheduler {
   /// Borrows all, which must outlive it.
   Scheduler(PolicySet& policies, const KvManager& kv, const Device& device)
       : policies_(policies), kv_(kv), preemption_view_(kv, device) {
-    policies_.preemption->start(preemption_view_);
+    ask(policies_.preemption, [this](PreemptionPolicy& p) { p.start(preemption_view_); });
   }
 
   /// Tells the scheduling policy of an accepted group and asks for its key.

@@ -122,6 +122,9 @@ Victim Scheduler::choose_victim(std::size_t first, Blocks wanted) {
     broken("preemption", policies_.preemption.name,
            fmt::format("it chose candidate {} of {}", victim.index, candidates_.size()));
   }
+  if (victim.reason == nullptr) {
+    broken("preemption", policies_.preemption.name, "it gave no reason, not even an empty one");
+  }
   const SequenceGroup& group = *running_[first + victim.index];
   const bool may_keep = victim.mode == PreemptionMode::recompute && group.live.size() == 1;
   const Blocks held = kv_.blocks_held(group);

@@ -97,6 +97,11 @@ class WatchedAllocation final : public Watched<AllocationPolicy> {
  public:
   using Watched::Watched;
 
+  void start(const DeviceCapacity& device) override {
+    policy_->start(device);
+    standard_->start(device);
+  }
+  bool maps_pages() const override { return policy_->maps_pages(); }
   Tokens reserve(const GroupView& group, Tokens known) override {
     return ask([&](AllocationPolicy& p) { return p.reserve(group, known); });
   }
@@ -119,11 +124,16 @@ class WatchedPreemption final : public Watched<PreemptionPolicy> {
  public:
   using Watched::Watched;
 
+  void start(const PreemptionView& view) override {
+    policy_->start(view);
+    standard_->start(view);
+  }
   Victim choose(std::span<const GroupView> candidates) override {
     const Victim victim = policy_->choose(candidates);
     if (count_.ask()) {
       const Victim standard = standard_->choose(candidates);
-      count_.compare(victim.index != standard.index || victim.mode != standard.mode);
+      count_.compare(victim.index != standard.index || victim.mode != standard.mode ||
+                     victim.keep != standard.keep);
     }
     return victim;
   }

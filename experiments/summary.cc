@@ -146,10 +146,12 @@ std::string summary_text(const Json& summary) {
       summary["running_groups"]["mean"].get<double>(), summary["running_groups"]["max"].get<int>(),
       100 * summary["sharing_saving"].get<double>());
   const Json& cache = summary["prefix_cache"];
-  text += fmt::format(
-      "prefix cache       {:.1f} % of prompt tokens found; {} blocks evicted, {} of them needed again\n",
-      100 * cache["hit_share"].get<double>(), cache["evictions"].get<std::int64_t>(),
-      cache["evicted_then_needed"].get<std::int64_t>());
+  if (cache["hit_tokens"] != 0 || cache["evictions"] != 0) {
+    text += fmt::format(
+        "prefix cache       {:.1f} % of prompt tokens found; {} blocks evicted, {} of them needed again\n",
+        100 * cache["hit_share"].get<double>(), cache["evictions"].get<std::int64_t>(),
+        cache["evicted_then_needed"].get<std::int64_t>());
+  }
   text += fmt::format(
       "preemptions        {} by recompute ({} tokens), {} by swap ({:.4g} MB out); {} blocks copied\n",
       summary["preemptions"]["recompute"].get<std::int64_t>(),

@@ -25,6 +25,9 @@ class Virtual final : public AllocationPolicy {
           "policy.allocation: 'virtual' must know how many bytes a token's K takes in one layer; this "
           "device does not tell");
     }
+    if (page_ == Bytes(0)) {
+      return;
+    }
     const std::int64_t row = device.row_bytes.value();
     const std::int64_t tokens = page_.value() / row;
     if (tokens * row != page_.value()) {
@@ -64,10 +67,10 @@ void register_allocation_virtual(PolicyRegistry& registry) {
        .source = "vAttention (ASPLOS 2025), sections 5 and 6",
        .parameters = {
            {.name = "page_bytes",
-            .default_value = 65536,
+            .default_value = 0,
             .unit = "bytes",
-            .help = "of a physical page, or of neighbouring pages mapped together",
-            .minimum = 1,
+            .help = "of a physical page, or of neighbouring pages mapped together; 0: what a block takes",
+            .minimum = 0,
             .maximum = 1 << 30},
            {.name = "watermark",
             .default_value = 0.01,

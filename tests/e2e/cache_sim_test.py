@@ -24,7 +24,7 @@ class CacheSim(PagelabTest):
         self.assertNotIn("references/s", first.stdout)
         self.assertIn("million references/s", first.stderr)
         table = rows(self.folder / "first.csv")
-        self.assertEqual(len(table), 11 * 2)
+        self.assertEqual(len(table), 12 * 2)
         for row in table:
             self.assertGreaterEqual(float(row["regret"]), 0, row)
             self.assertEqual(row["tokens_served"], "")

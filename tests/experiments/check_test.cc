@@ -74,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"batching", "bad_nothing", Fault::contract, "none got a token"},
         Bad{"batching", "bad_running_twice", Fault::contract,
             "running, swapped and waiting, each of them once"},
-        Bad{"preemption", "bad_out_of_range", Fault::contract, "it chose candidate 2 of 2", 2},
+        Bad{"preemption", "bad_out_of_range", Fault::contract, "it chose candidate 1 of 1", 2},
         Bad{"preemption", "bad_reasonless", Fault::contract, "it gave no reason", 2},
         Bad{"allocation", "bad_too_little", Fault::contract, "it reserves 12 slots for 13 known tokens"},
         Bad{"allocation", "bad_negative_watermark", Fault::contract, "its watermark is -4 blocks", 2},

@@ -214,7 +214,7 @@ TEST_F(RunFolderTest, RequestsCsvHasOneRowPerRequestWithItsStatus) {
       EXPECT_EQ(row.size(), RequestsCsv::columns().size());
       EXPECT_EQ(row[8], std::stoi(row[0]) % 2 == 0 ? "2" : "1") << rows[i];
       EXPECT_EQ(std::stoi(row[7]), 9 * std::stoi(row[8])) << rows[i];
-      EXPECT_EQ(row[13].size(), 16u) << "the hash";
+      EXPECT_EQ(row[14].size(), 16u) << "the hash";
     } else {
       ++refused;
       EXPECT_EQ(row[9], "refused");

@@ -19,7 +19,8 @@ class Steps {
     std::vector<Decision> decisions;
     for (const std::int32_t id : drawing) {
       while (groups_.size() <= static_cast<std::size_t>(id)) {
-        groups_.emplace_back().request.id = RequestId(static_cast<std::int32_t>(groups_.size()) - 1);
+        const RequestId next(static_cast<std::int32_t>(groups_.size()));
+        groups_.emplace_back().request.id = next;
       }
       decisions.push_back({.kind = DecisionKind::proceed,
                            .group = &groups_[static_cast<std::size_t>(id)],

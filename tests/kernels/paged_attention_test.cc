@@ -254,7 +254,9 @@ RC_GTEST_PROP(PagedAttention, MatchesTheReferenceOnEveryTarget, ()) {
     }
     server.step(chunks);
     RC_ASSERT(server.error() < 2e-5);
-    RC_ASSERT(!weighed || server.weight_error() < 1e-4);
+    if (weighed) {
+      RC_ASSERT(server.weight_error() < 1e-4);
+    }
   });
 }
 

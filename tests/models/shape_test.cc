@@ -38,7 +38,7 @@ TEST(BuiltinShapes, AreConsistentAndNamedOnce) {
     EXPECT_EQ(shape.heads % shape.kv_heads, 0) << shape.name;
     EXPECT_EQ(shape.heads * shape.head_size, shape.hidden) << shape.name;
   }
-  EXPECT_EQ(names.size(), 24u);
+  EXPECT_EQ(names.size(), 25u);
   EXPECT_EQ(find_shape("opt-13b")->kv_bytes_per_token(kernels::DType::f16),
             Bytes(819200));  // SOSP'23, section 3
   EXPECT_EQ(find_shape("opt-13b")->weight_bytes(kernels::DType::bf16), Bytes(2 * 12853473280));

@@ -101,11 +101,13 @@ class RunningTwice final : public BatchingPolicy {
 
 // Preemption.
 
-/// Legal and slow: whoever needs blocks gives way itself.
+/// Legal and slow: the group with the most to lose gives way.
 class Thrash final : public PreemptionPolicy {
  public:
-  Victim choose(std::span<const GroupView>) override {
-    return {0, PreemptionMode::recompute, "whoever asks gives way"};
+  Victim choose(std::span<const GroupView> candidates) override {
+    const auto most = std::ranges::max_element(candidates, {}, &GroupView::computed_tokens);
+    return {static_cast<std::size_t>(most - candidates.begin()), PreemptionMode::recompute,
+            "it has the most to lose"};
   }
 };
 
