@@ -11,6 +11,11 @@
 
 namespace pagelab {
 
+Scheduler::Scheduler(PolicySet& policies, const KvManager& kv, const Device& device)
+    : policies_(policies), kv_(kv), preemption_view_(kv, device) {
+  ask(policies_.preemption, [this](PreemptionPolicy& p) { p.start(preemption_view_); });
+}
+
 void Scheduler::broken(std::string_view axis, const std::string& name, const std::string& rule) const {
   throw PolicyError(fmt::format("policy {}/{}, step {}: {}", axis, name, step_, rule));
 }

@@ -38,10 +38,7 @@ inline bool goes_before(const SequenceGroup* a, const SequenceGroup* b) {
 class Scheduler {
  public:
   /// Borrows all, which must outlive it.
-  Scheduler(PolicySet& policies, const KvManager& kv, const Device& device)
-      : policies_(policies), kv_(kv), preemption_view_(kv, device) {
-    ask(policies_.preemption, [this](PreemptionPolicy& p) { p.start(preemption_view_); });
-  }
+  Scheduler(PolicySet& policies, const KvManager& kv, const Device& device);
 
   /// Tells the scheduling policy of an accepted group and asks for its key.
   void arrive(SequenceGroup& group, Seconds now, std::int64_t step);
