@@ -210,7 +210,10 @@ class WatchedRetention final : public Watched<RetentionPolicy> {
 
   bool keeps_all() const override { return policy_->keeps_all(); }
   bool wants_weights() const override { return policy_->wants_weights(); }
-  Tokens budget(const GroupView& group) override { return policy_->budget(group); }
+  Tokens budget(const GroupView& group) override {
+    ++count_.asked;
+    return policy_->budget(group);
+  }
   void choose(const SlotsView& slots, Tokens least, std::vector<std::int32_t>& drop) override {
     policy_->choose(slots, least, drop);
     ++count_.asked;

@@ -14,7 +14,7 @@
 //   sharing      a flag, or whether contents are cached at all (which they never are)
 //   eviction     a victim: whether lru would have chosen another one. Each is compared: an lru that has seen
 //                the same events and the same victims costs the same however few are looked at
-//   retention    a choice of slots to drop: all drops none
+//   retention    a budget, or a choice of slots to drop: all drops none
 //
 // The decorators hold a reference to the counts: a census must outlive the policies that it watches.
 #pragma once

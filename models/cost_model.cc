@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -24,6 +25,12 @@ Seconds OpCosts::total() const {
     sum += seconds;
   }
   return Seconds(sum);
+}
+
+Seconds OpCosts::forward() const {
+  const auto first = seconds_.begin() + static_cast<std::ptrdiff_t>(StepCostKind::elementwise);
+  const auto end = seconds_.begin() + static_cast<std::ptrdiff_t>(StepCostKind::step);
+  return Seconds(std::accumulate(first, end, 0.0));
 }
 
 OpCosts& OpCosts::operator+=(const OpCosts& other) {
@@ -162,16 +169,18 @@ double CostModel::transfer_s(const DeviceDescription::Swap& link, std::int64_t b
   return static_cast<double>(blocks) * block_bytes_ / link.bandwidth;
 }
 
-double CostModel::swap_s(const DeviceDescription::Swap& link, std::int64_t blocks) const {
-  return static_cast<double>(blocks) * 2 * layers_ * link.copy_s + transfer_s(link, blocks);
+double CostModel::swap_s(const DeviceDescription::Swap& link, std::int64_t blocks, double forward_s) const {
+  const double transfer = transfer_s(link, blocks);
+  const double shown = forward_s > 0 ? share_not_hidden(transfer, forward_s) : 1;
+  return static_cast<double>(blocks) * 2 * layers_ * link.copy_s + shown * transfer;
 }
 
-double CostModel::swap_out_s(std::int64_t blocks) const {
-  return swap_s(device_.swap_out, blocks);
+double CostModel::swap_out_s(std::int64_t blocks, double forward_s) const {
+  return swap_s(device_.swap_out, blocks, forward_s);
 }
 
-double CostModel::swap_in_s(std::int64_t blocks) const {
-  return swap_s(device_.swap_in, blocks);
+double CostModel::swap_in_s(std::int64_t blocks, double forward_s) const {
+  return swap_s(device_.swap_in, blocks, forward_s);
 }
 
 inline void CostModel::add(Work& work, std::int64_t first, std::int64_t count) const {

@@ -70,6 +70,8 @@ class OpCosts {
   double& operator[](StepCostKind kind) { return seconds_[static_cast<std::size_t>(kind)]; }
   double operator[](StepCostKind kind) const { return seconds_[static_cast<std::size_t>(kind)]; }
   Seconds total() const;
+  /// The operators of the forward pass, from elementwise to sampling.
+  Seconds forward() const;
   OpCosts& operator+=(const OpCosts& other);
 
  private:
@@ -95,8 +97,10 @@ class CostModel {
   /// What a prefill of `count` tokens from position 0 on adds to a step of `sequences` decodes, host
   /// included.
   double added_prefill_s(std::int64_t sequences, std::int64_t count) const;
-  double swap_out_s(std::int64_t blocks) const;
-  double swap_in_s(std::int64_t blocks) const;
+  /// What swapping so many blocks adds to a step whose forward pass takes `forward_s`; by itself where that
+  /// is 0.
+  double swap_out_s(std::int64_t blocks, double forward_s = 0) const;
+  double swap_in_s(std::int64_t blocks, double forward_s = 0) const;
 
  private:
   /// What of a step its cost depends on.
@@ -121,7 +125,7 @@ class CostModel {
   double time(const Product& product, double rows, double peak_flops) const;
   double peak_flops(std::int64_t rows) const;
   double transfer_s(const DeviceDescription::Swap& link, std::int64_t blocks) const;
-  double swap_s(const DeviceDescription::Swap& link, std::int64_t blocks) const;
+  double swap_s(const DeviceDescription::Swap& link, std::int64_t blocks, double forward_s) const;
   double share_not_hidden(double transfer_s, double forward_s) const;
   /// The swaps of a step whose forward pass is in `out`.
   void swaps(const StepBatch& batch, OpCosts& out) const;

@@ -22,6 +22,7 @@ void SimDevice::execute(const StepBatch& batch, StepResult& result) {
   const OpCosts costs = costs_.step(batch);
   spent_ += costs;
   sampled_ = static_cast<std::int64_t>(batch.samples.size());
+  forward_s_ = costs.forward().value();
   result.duration = costs.total();
   result.candidates.resize(static_cast<std::size_t>(batch.candidates));
   std::ranges::fill(result.candidates, TokenCandidate{});

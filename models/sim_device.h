@@ -44,10 +44,10 @@ class SimDevice final : public Device, private PreemptionCosts {
     return Seconds(costs_.added_prefill_s(sampled_, context.value()));
   }
   std::optional<Seconds> swap_out(Blocks blocks) const override {
-    return Seconds(costs_.swap_out_s(blocks.value()));
+    return Seconds(costs_.swap_out_s(blocks.value(), forward_s_));
   }
   std::optional<Seconds> swap_in(Blocks blocks) const override {
-    return Seconds(costs_.swap_in_s(blocks.value()));
+    return Seconds(costs_.swap_in_s(blocks.value(), forward_s_));
   }
   void draw_beams(const StepBatch& batch, StepResult& result);
 
@@ -55,6 +55,7 @@ class SimDevice final : public Device, private PreemptionCosts {
   DeviceCapacity capacity_;
   OpCosts spent_;
   std::int64_t sampled_ = 0;          ///< rows of the last step
+  double forward_s_ = 0;              ///< its forward pass
   std::optional<BeamProcess> beams_;  ///< made for the first row that asks for it
   ModelledAttention attention_;
 };

@@ -29,7 +29,7 @@ class CacheSim(PagelabTest):
             self.assertGreaterEqual(float(row["regret"]), 0, row)
             self.assertEqual(row["tokens_served"], "")
         ratios = {(row["policy"], row["capacity_blocks"]): row["miss_ratio"] for row in table}
-        self.assertEqual(len(set(ratios.values())), 10 * 2, "without prompts cost is lru; all others differ")
+        self.assertEqual(len(set(ratios.values())), 11 * 2, "without prompts cost is lru; all others differ")
 
     def test_options_may_stand_before_the_trace(self):
         result = self.pagelab("cache-sim", "--policy", "lru", "--policy", "twoq", "--set", "twoq.in=0.5", "--capacity", 20, self.trace)

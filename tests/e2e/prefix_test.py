@@ -64,6 +64,17 @@ class Prefix(PagelabTest):
         self.assertEqual(by_hash["evictions"], 0)
         self.assertAlmostEqual(by_hash["hit_share"], 0.911, 3)
 
+    def test_the_longest_cached_prefix_first_finds_more_than_first_come_first_served(self):
+        trace = "prefix/bbh_cot_opt_blk16.jsonl.xz"
+        found = {}
+        for scheduling in ("fcfs", "lpm"):
+            out = self.folder / scheduling
+            self.pagelab("run", SOURCE / "experiments" / "prefix_bbh.toml", "--quiet", "--out", out, "--set", "workload.requests=300",
+                         "--set", f"workload.lengths.file={SHARED / 'traces' / trace}",
+                         "--set", f"policy.scheduling.name={scheduling}")
+            found[scheduling] = json.loads((out / "summary.json").read_text())["prefix_cache"]["hit_share"]
+        self.assertGreater(found["lpm"], found["fcfs"] + 0.2)
+
     def test_conversations_are_served_as_by_an_lru(self):
         trace = "mooncake_conversation.jsonl.xz"
         cache = self.served("prefix_cache_mooncake", trace, 10000)
