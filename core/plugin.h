@@ -91,6 +91,7 @@ __attribute__((visibility("default"))) void pagelab_plugin_register(pagelab::Pol
 }
 
 /// Begins the function that registers the library's policies.
-#define PAGELAB_PLUGIN(registry)                                                 \
-  constinit const pagelab::PluginAbi pagelab_plugin_abi = pagelab::plugin_abi(); \
+#define PAGELAB_PLUGIN(registry)                                                                 \
+  constinit const pagelab::PluginAbi pagelab_plugin_abi = pagelab::plugin_abi();                 \
+  /* the name of a parameter takes no parentheses. NOLINTNEXTLINE(bugprone-macro-parentheses) */ \
   void pagelab_plugin_register(pagelab::PolicyRegistry& registry)

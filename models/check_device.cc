@@ -118,7 +118,8 @@ CheckDevice::Slot& CheckDevice::slot(const Chunk& chunk, std::int32_t number) {
 void CheckDevice::write(const StepBatch& batch) {
   for (const Chunk& chunk : batch.chunks) {
     for (std::int32_t i = 0; i < chunk.count; ++i) {
-      slot(chunk, chunk.slot(i)) = {batch.tokens[static_cast<std::size_t>(chunk.row + i)], chunk.first + i};
+      const std::int32_t row = chunk.row + i;
+      slot(chunk, chunk.slot(i)) = {batch.tokens[static_cast<std::size_t>(row)], chunk.first + i};
     }
   }
 }

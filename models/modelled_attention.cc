@@ -18,7 +18,8 @@ double rounded(double share) {
 /// A whole number from 1 to 4096.
 double importance_of(std::uint64_t seed, std::int32_t position) {
   const std::uint64_t draw = derive_seed(seed, "importance", static_cast<std::uint64_t>(position)) >> 52;
-  return static_cast<double>(4096 / (draw + 1));
+  const std::uint64_t importance = 4096 / (draw + 1);
+  return static_cast<double>(importance);
 }
 
 }  // namespace

@@ -88,7 +88,8 @@ void AttentionWeights::add_rows(const Call& call, const Item& item, const Rows& 
       const std::int32_t query_head = (rows.first_head + head) * call.group + row % call.group;
       const auto from = static_cast<std::size_t>(token) * static_cast<std::size_t>(heads_) +
                         static_cast<std::size_t>(query_head);
-      const auto to = static_cast<std::size_t>(head * count + row);
+      const std::int32_t place = head * count + row;
+      const auto to = static_cast<std::size_t>(place);
       worker.q_rows[static_cast<std::size_t>(row)] =
           call.qkv.row(token) + std::ptrdiff_t{query_head} * shape.head_size;
       worker.max[to] = max_[from];
