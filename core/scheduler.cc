@@ -91,7 +91,8 @@ void Scheduler::plan(Queues& queues, Seconds now, std::int64_t step, StepPlan& p
     ++so_far_.running_groups;
     so_far_.running_sequences += group->width();
   }
-  if (ask(policies_.scheduling, [](SchedulingPolicy& p) { return p.displaces(); })) {
+  displaces_ = ask(policies_.scheduling, [](SchedulingPolicy& p) { return p.displaces(); });
+  if (displaces_) {
     displace(queues, plan);
   }
   note_prefills();
@@ -187,10 +188,9 @@ void Scheduler::walk_running(StepPlan& plan) {
 }
 
 void Scheduler::walk_swapped(const Queues& queues, StepPlan& plan) {
-  const bool displaces = policies_.scheduling->displaces();
   for (std::size_t i = 0; i < queues.swapped.size() && !preempted_; ++i) {
     SequenceGroup& group = *queues.swapped[i];
-    if (displaces && !queues.waiting.empty() && goes_before(queues.waiting.front(), &group)) {
+    if (displaces_ && !queues.waiting.empty() && goes_before(queues.waiting.front(), &group)) {
       break;
     }
     const Tokens tokens = grant(group, Stage::swapped);
@@ -249,9 +249,8 @@ void Scheduler::walk_waiting(const Queues& queues, StepPlan& plan) {
   }
   const SequenceGroup* const swapped =
       swapped_left_ == 0 ? nullptr : queues.swapped[queues.swapped.size() - swapped_left_];
-  const bool displaces = policies_.scheduling->displaces();
   for (SequenceGroup* group : queues.waiting) {
-    if (swapped != nullptr && !(displaces && goes_before(group, swapped))) {
+    if (swapped != nullptr && !(displaces_ && goes_before(group, swapped))) {
       break;
     }
     if (kv_.caches()) {

@@ -124,8 +124,9 @@ class Scheduler {
   Blocks free_;
   Blocks host_free_;
   bool preempted_ = false;
-  Tokens pending_;         ///< of the group that grant() was last asked for
-  bool decoding_ = false;  ///< whether that group decodes
+  bool displaces_ = false;  ///< what the scheduling policy says in this plan
+  Tokens pending_;          ///< of the group that grant() was last asked for
+  bool decoding_ = false;   ///< whether that group decodes
   std::size_t swapped_left_ = 0;
   std::vector<SequenceGroup*> running_;  ///< not preempted in this plan
   std::vector<GroupView> candidates_;

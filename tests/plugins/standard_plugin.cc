@@ -9,6 +9,7 @@ void register_allocation_paged(PolicyRegistry& registry);
 void register_preemption_latest(PolicyRegistry& registry);
 void register_sharing_group(PolicyRegistry& registry);
 void register_eviction_lru(PolicyRegistry& registry);
+void register_retention_all(PolicyRegistry& registry);
 
 }  // namespace pagelab
 
@@ -19,4 +20,5 @@ PAGELAB_PLUGIN(registry) {
   pagelab::register_preemption_latest(registry);
   pagelab::register_sharing_group(registry);
   pagelab::register_eviction_lru(registry);
+  pagelab::register_retention_all(registry);
 }
