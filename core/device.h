@@ -83,7 +83,9 @@ struct StepBatch {
   std::vector<SampleRow> samples;
   std::int32_t candidates = 0;  ///< wanted by all samples
   std::int32_t requests = 0;    ///< whose next tokens they are
+  std::int32_t greedy = 0;      ///< of those, the ones that are decoded greedily
 
+  Tokens forked{};  ///< of the sequences that beam search split off since the last step, prompts included
   Blocks mapped{};  ///< blocks that tables got in this step, where the allocation policy maps their pages
 };
 

@@ -343,6 +343,7 @@ void Engine::commit_beams(SequenceGroup& group, std::span<const TokenCandidate> 
     if (std::find_if(next.begin(), child, [&](const auto& c) { return c.parent == child->parent; }) !=
         child) {
       carry_out(DecisionKind::fork, group, child->parent, "a beam splits");
+      batch_.forked += group.live.back().known();
     }
   }
   std::size_t forked = parents;

@@ -31,15 +31,16 @@ class BrokenRule : public PolicyError {
   std::string_view axis_;
 };
 
+/// Throws the exception that is being handled, which a policy of `axis` threw, as a BrokenRule.
+[[noreturn]] void rethrow_broken(std::string_view axis);
+
 /// Asks a policy of `axis`. Whatever it throws becomes a BrokenRule.
 template <class Question>
 auto ask_policy(std::string_view axis, Question&& question) {
   try {
     return std::forward<Question>(question)();
-  } catch (const std::exception& error) {
-    throw BrokenRule(axis, "it threw '" + std::string(error.what()) + "'");
   } catch (...) {
-    throw BrokenRule(axis, "it threw what is no std::exception");
+    rethrow_broken(axis);
   }
 }
 

@@ -20,6 +20,14 @@ void Scheduler::broken(std::string_view axis, const std::string& name, const std
   throw PolicyError(fmt::format("policy {}/{}, step {}: {}", axis, name, step_, rule));
 }
 
+void Scheduler::policy_threw(std::string_view axis, const std::string& name) const {
+  try {
+    rethrow_broken(axis);
+  } catch (const BrokenRule& rule) {
+    broken(axis, name, rule.what());
+  }
+}
+
 void Scheduler::arrive(SequenceGroup& group, Seconds now, std::int64_t step) {
   step_ = step;
   ask(policies_.scheduling, [&](SchedulingPolicy& p) { p.arrived(GroupView(group), now); });
@@ -126,26 +134,10 @@ std::array<Stage, 3> Scheduler::stages() const {
   return order;
 }
 
-Tokens Scheduler::grant(const SequenceGroup& group, Stage stage) {
-  const Tokens pending = group.pending();
-  const bool decoding = group.decoding(pending);
-  const Tokens offered = kv_.drops_tokens() ? std::min(pending, kv_.most_at_once(group)) : pending;
-  const BatchCandidate candidate{GroupView(group), stage, offered, decoding};
-  pending_ = pending;
-  decoding_ = decoding;
-  const Tokens granted =
-      ask(policies_.batching, [&](BatchingPolicy& p) { return p.grant(candidate, so_far_); });
-  if (granted == pending && granted == offered) {
-    return granted;
-  }
-  if (granted < Tokens(0) || granted > offered) {
-    broken("batching", policies_.batching.name,
-           fmt::format("it granted request {} {} tokens of {} pending", group.request.id.value(),
-                       granted.value(), offered.value()));
-  }
-  // The last token of every sequence is computed only together with the others', so a part of the pending
-  // tokens is at most all but one per sequence.
-  return std::min(granted, pending - Tokens(static_cast<std::int64_t>(group.live.size())));
+void Scheduler::broken_grant(const SequenceGroup& group, Tokens granted, Tokens offered) const {
+  broken("batching", policies_.batching.name,
+         fmt::format("it granted request {} {} tokens of {} pending", group.request.id.value(),
+                     granted.value(), offered.value()));
 }
 
 inline void Scheduler::take(DecisionKind kind, SequenceGroup& group, Tokens tokens, const char* reason,

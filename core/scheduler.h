@@ -8,6 +8,7 @@
 // order.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <deque>
@@ -103,6 +104,10 @@ class Scheduler {
   /// Whether there are runs for a group besides those of the groups admitted so far in this plan.
   bool runs_fit(const SequenceGroup& group);
   [[noreturn]] void broken(std::string_view axis, const std::string& name, const std::string& rule) const;
+  /// Of the exception that is being handled.
+  [[noreturn]] void policy_threw(std::string_view axis, const std::string& name) const;
+  [[noreturn]] void broken_grant(const SequenceGroup& group, Tokens granted, Tokens offered) const;
+  [[noreturn]] void broken_headroom(const SequenceGroup& group, Blocks wanted, Blocks exact) const;
   template <class Policy, class Ask>
   auto ask(const PolicySet::Choice<Policy>& choice, Ask&& question) const;
 
@@ -140,10 +145,41 @@ template <class Policy, class Ask>
 auto Scheduler::ask(const PolicySet::Choice<Policy>& choice, Ask&& question) const {
   ++choice.asked;
   try {
-    return ask_policy(Axis<Policy>::name, [&] { return question(*choice); });
-  } catch (const BrokenRule& rule) {
-    broken(Axis<Policy>::name, choice.name, rule.what());
+    return question(*choice);
+  } catch (...) {
+    policy_threw(Axis<Policy>::name, choice.name);
   }
+}
+
+// The questions of every running group and step, here so that the walks over the queues contain them.
+
+inline Tokens Scheduler::grant(const SequenceGroup& group, Stage stage) {
+  const Tokens pending = group.pending();
+  const bool decoding = group.decoding(pending);
+  const Tokens offered = kv_.drops_tokens() ? std::min(pending, kv_.most_at_once(group)) : pending;
+  const BatchCandidate candidate{GroupView(group), stage, offered, decoding};
+  pending_ = pending;
+  decoding_ = decoding;
+  const Tokens granted =
+      ask(policies_.batching, [&](BatchingPolicy& p) { return p.grant(candidate, so_far_); });
+  if (granted == pending && granted == offered) {
+    return granted;
+  }
+  if (granted < Tokens(0) || granted > offered) {
+    broken_grant(group, granted, offered);
+  }
+  // The last token of every sequence is computed only together with the others', so a part of the pending
+  // tokens is at most all but one per sequence.
+  return std::min(granted, pending - Tokens(static_cast<std::int64_t>(group.live.size())));
+}
+
+inline Blocks Scheduler::headroom(const SequenceGroup& group, Blocks exact) const {
+  const Blocks wanted = ask(policies_.allocation,
+                            [&](AllocationPolicy& p) { return p.append_headroom(GroupView(group), exact); });
+  if (wanted < exact) {
+    broken_headroom(group, wanted, exact);
+  }
+  return wanted;
 }
 
 }  // namespace pagelab

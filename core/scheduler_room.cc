@@ -21,15 +21,10 @@ SequenceGroup* first_to_come(const Queues& queues) {
 
 }  // namespace
 
-Blocks Scheduler::headroom(const SequenceGroup& group, Blocks exact) const {
-  const Blocks wanted = ask(policies_.allocation,
-                            [&](AllocationPolicy& p) { return p.append_headroom(GroupView(group), exact); });
-  if (wanted < exact) {
-    broken("allocation", policies_.allocation.name,
-           fmt::format("its headroom for request {} is {} blocks, which needs {}", group.request.id.value(),
-                       wanted.value(), exact.value()));
-  }
-  return wanted;
+void Scheduler::broken_headroom(const SequenceGroup& group, Blocks wanted, Blocks exact) const {
+  broken("allocation", policies_.allocation.name,
+         fmt::format("its headroom for request {} is {} blocks, which needs {}", group.request.id.value(),
+                     wanted.value(), exact.value()));
 }
 
 void Scheduler::displace(const Queues& queues, StepPlan& plan) {

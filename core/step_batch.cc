@@ -13,6 +13,8 @@ void clear(StepBatch& batch) {
   batch.samples.clear();
   batch.candidates = 0;
   batch.requests = 0;
+  batch.greedy = 0;
+  batch.forked = Tokens(0);
   batch.mapped = Blocks(0);
 }
 

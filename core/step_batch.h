@@ -33,7 +33,8 @@ inline void append_samples(StepBatch& batch, const SequenceGroup& group) {
     ++chunk;
     row.position = static_cast<std::uint32_t>(sequence.output.size());
     switch (sampling.method) {
-      case Sampling::Method::greedy:
+      case Sampling::Method::greedy:  // one sequence
+        ++batch.greedy;
         break;
       case Sampling::Method::random:
         row.kind = SampleRow::Kind::random;

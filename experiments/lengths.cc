@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/random.h"
+#include "experiments/length_histogram.h"
 #include "experiments/length_parameters.h"
 #include "experiments/list_lengths.h"
 #include "experiments/trace_lengths.h"
@@ -90,42 +91,6 @@ class Lognormal {
   std::int64_t longest_;
 };
 
-/// Integer counts over bins [edge i, edge i+1): a bin is drawn by its count, then a length uniformly inside
-/// it.
-class Histogram {
- public:
-  Histogram(const KindChoice& choice, const std::string& what)
-      : edges_(choice.parameters.integers(what + "_edges")) {
-    const IntegerList& counts = choice.parameters.integers(what + "_counts");
-    if (edges_.size() != counts.size() + 1) {
-      choice.table.fail(what + "_edges", fmt::format("has {} edges; {} bins in {}_counts need {}",
-                                                     edges_.size(), counts.size(), what, counts.size() + 1));
-    }
-    if (std::ranges::adjacent_find(edges_, std::greater_equal<>()) != edges_.end()) {
-      choice.table.fail(what + "_edges", "must grow from edge to edge");
-    }
-    std::uint64_t sum = 0;
-    for (const std::int64_t count : counts) {
-      sum += static_cast<std::uint64_t>(count);  // counts are at most 1e12, so many millions of bins fit
-      cumulative_.push_back(sum);
-    }
-    if (sum == 0) {
-      choice.table.fail(what + "_counts", "holds no count above 0");
-    }
-  }
-  Tokens draw(RandomStream& random) const {
-    const std::uint64_t place = random.below(cumulative_.back());
-    const auto bin =
-        static_cast<std::size_t>(std::ranges::upper_bound(cumulative_, place) - cumulative_.begin());
-    const auto width = static_cast<std::uint64_t>(edges_[bin + 1] - edges_[bin]);
-    return Tokens(edges_[bin] + static_cast<std::int64_t>(random.below(width)));
-  }
-
- private:
-  IntegerList edges_;
-  std::vector<std::uint64_t> cumulative_;
-};
-
 class HistogramLengths final : public DrawnLengths {
  public:
   HistogramLengths(const KindChoice& choice, const LengthContext& context)
@@ -156,7 +121,7 @@ class HistogramLengths final : public DrawnLengths {
 
  private:
   KindChoice choice_;
-  Histogram prompt_, output_;
+  LengthHistogram prompt_, output_;
   Tokens max_total_;
   double scale_;
 };
@@ -166,23 +131,12 @@ std::unique_ptr<LengthSource> make(const KindChoice& choice, LengthContext conte
   return std::make_unique<Source>(choice, context);
 }
 
-std::vector<ParameterSpec> histogram_parameters() {
-  const auto list = [](const char* name, const char* unit, const char* help, int minimum) {
-    return ParameterSpec{.name = name,
-                         .default_value = IntegerList{},
-                         .unit = unit,
-                         .help = help,
-                         .minimum = minimum,
-                         .maximum = minimum == 0 ? 1e12 : static_cast<double>(longest_length),
-                         .required = true};
-  };
-  return {
-      list("prompt_edges", "tokens", "lower edges of the bins, and the end of the last one (exclusive)", 1),
-      list("prompt_counts", "", "requests in each bin", 0),
-      list("output_edges", "tokens", "lower edges of the bins, and the end of the last one (exclusive)", 1),
-      list("output_counts", "", "requests in each bin", 0),
-      bound_spec("max_total", "pairs with a longer prompt + output are drawn again, before scaling; 0: none"),
-      scale_spec()};
+std::vector<ParameterSpec> histogram_length_parameters() {
+  std::vector<ParameterSpec> specs = histogram_parameters(true);
+  specs.push_back(
+      bound_spec("max_total", "pairs with a longer prompt + output are drawn again, before scaling; 0: none"));
+  specs.push_back(scale_spec());
+  return specs;
 }
 
 ParameterSpec cv_spec(std::string name) {
@@ -226,7 +180,7 @@ const std::vector<Kind<LengthSource, LengthContext>>& length_kinds() {
         length_spec("prompt_max", 1024, "longer ones become this"), mean_spec("output_mean", 160),
         cv_spec("output_cv"), length_spec("output_max", 1024, "longer ones become this")},
        make<IndependentLengths<Lognormal>>},
-      {"histogram", "from integer counts of bins", histogram_parameters(), make<HistogramLengths>},
+      {"histogram", "from integer counts of bins", histogram_length_parameters(), make<HistogramLengths>},
       {"trace", "from a file of request lengths", trace_length_parameters(), make<TraceLengths>},
       {"list", "one by one, as written here", list_length_parameters(), make<ListLengths>},
   };

@@ -53,6 +53,7 @@ bool TraceReader::next(TraceRow& row) {
     }
     last_time_ = row.time;
     check_length("prompt", row.prompt, options_.min_prompt, lines_);
+    row.output += Tokens(options_.add_output);
     check_length("output", row.output, options_.min_output, lines_);
     if (passes(row)) {
       return true;

@@ -34,6 +34,7 @@ struct TraceOptions {
   std::string client_column{};  ///< of a CSV file; empty: none, and so for the next two
   std::string priority_column{};
   std::string deadline_column{};
+  std::int64_t add_output = 0;  ///< to every output's length, before the bounds
   std::int64_t min_prompt = 0;
   std::int64_t max_prompt = 0;
   std::int64_t min_output = 0;

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "core/random.h"
+#include "experiments/length_histogram.h"
 #include "experiments/length_parameters.h"
 
 namespace pagelab {
@@ -20,6 +22,7 @@ TraceOptions options_of(const Parameters& p) {
           .client_column = p.text("client_column"),
           .priority_column = p.text("priority_column"),
           .deadline_column = p.text("deadline_column"),
+          .add_output = p.integer("add_output"),
           .min_prompt = p.integer("min_prompt"),
           .max_prompt = p.integer("max_prompt"),
           .min_output = p.integer("min_output"),
@@ -30,6 +33,18 @@ TraceOptions options_of(const Parameters& p) {
 /// `length` cut to `limit`, if there is one.
 Tokens clipped(Tokens length, std::int64_t limit) {
   return limit > 0 ? std::min(length, Tokens(limit)) : length;
+}
+
+/// Every length becomes that of its rank in the histogram; equal ones share their ranks in order.
+void take_ranks(std::vector<std::int32_t>& lengths, const LengthHistogram& histogram, double scale) {
+  std::vector<std::uint32_t> by_length(lengths.size());
+  std::iota(by_length.begin(), by_length.end(), 0U);
+  std::ranges::stable_sort(by_length, {}, [&](std::uint32_t row) { return lengths[row]; });
+  for (std::size_t rank = 0; rank < by_length.size(); ++rank) {
+    const double share = (static_cast<double>(rank) + 0.5) / static_cast<double>(by_length.size());
+    const Tokens length = scaled(histogram.quantile(share), scale);
+    lengths[by_length[rank]] = static_cast<std::int32_t>(length.value());
+  }
 }
 
 /// How many prompt tokens one block id covers: the sizes that fit every row seen so far.
@@ -73,6 +88,7 @@ TraceLengths::TraceLengths(const KindChoice& choice, const LengthContext& contex
     throw InputError(fmt::format("{}: no row is left after offset = {} and the bounds on lengths",
                                  choice.parameters.text("file"), choice.parameters.integer("offset")));
   }
+  fit_margins(choice);
   if (choice.parameters.flag("shuffle")) {
     shuffle(context);
   }
@@ -122,6 +138,30 @@ void TraceLengths::add(const TraceRow& row) {
   if (!row.blocks.empty() || !blocks_end_.empty()) {
     blocks_.insert(blocks_.end(), row.blocks.begin(), row.blocks.end());
     blocks_end_.push_back(blocks_.size());
+  }
+}
+
+void TraceLengths::fit_margins(const KindChoice& choice) {
+  const auto given = [&](const char* what) {
+    const std::string name(what);
+    return !choice.parameters.integers(name + "_edges").empty() ||
+           !choice.parameters.integers(name + "_counts").empty();
+  };
+  if (given("prompt")) {
+    if (!blocks_end_.empty()) {
+      choice.table.fail("prompt_edges", "cannot be given for a trace whose rows name the blocks of their prompts");
+    }
+    take_ranks(prompts_, LengthHistogram(choice, "prompt"), scale_);
+  }
+  if (given("output")) {
+    take_ranks(outputs_, LengthHistogram(choice, "output"), scale_);
+  }
+  const std::int64_t most = scaled(Tokens(choice.parameters.integer("max_total")), scale_).value();
+  if ((given("prompt") || given("output")) && choice.parameters.integer("max_total") > 0) {
+    for (std::size_t row = 0; row < prompts_.size(); ++row) {
+      const auto left = static_cast<std::int32_t>(std::max<std::int64_t>(most - prompts_[row], 1));
+      outputs_[row] = std::min(outputs_[row], left);
+    }
   }
 }
 
@@ -179,7 +219,7 @@ std::optional<Seconds> TraceLengths::stamp(std::int64_t request) const {
 std::vector<ParameterSpec> trace_length_parameters() {
   ParameterSpec offset = bound_spec("offset", "rows passed over first");
   offset.unit = "rows";
-  return {
+  std::vector<ParameterSpec> specs = {
       {.name = "file",
        .default_value = "",
        .help = "the trace; may be xz-compressed",
@@ -203,6 +243,7 @@ std::vector<ParameterSpec> trace_length_parameters() {
        .default_value = "",
        .help = "CSV column of deadlines, in s after the arrival, or empty cells; empty: none"},
       scale_spec(),
+      bound_spec("add_output", "added to every output, such as a token that the tokenizer puts first"),
       bound_spec("min_prompt", "rows with shorter prompts are passed over, before clipping and scaling"),
       bound_spec("max_prompt",
                  "rows with longer prompts are passed over, before clipping and scaling; 0: none"),
@@ -221,6 +262,11 @@ std::vector<ParameterSpec> trace_length_parameters() {
        .default_value = false,
        .help = "the rows that are used in random order; without time stamps"},
       bound_spec("block_tokens", "prompt tokens that one of hash_ids covers; 0: 16 or 512, whichever fits")};
+  for (ParameterSpec& margin : histogram_parameters(false)) {
+    margin.help += "; lengths are taken from there by their rank in the trace, outputs cut to max_total";
+    specs.push_back(std::move(margin));
+  }
+  return specs;
 }
 
 }  // namespace pagelab

@@ -319,7 +319,8 @@ OpCosts CostModel::step(const StepBatch& batch) const {
   const HostCost& host = options_.host;
   out[StepCostKind::host] = host.step_s + (options_.gpus > 1 ? host.parallel_s : 0) +
                             host.sequence_s * static_cast<double>(work.sequences) +
-                            host.request_s * batch.requests +
+                            host.request_s * batch.requests + host.draw_s * (batch.requests - batch.greedy) +
+                            host.fork_token_s * static_cast<double>(batch.forked.value()) +
                             host.prefill_token_s * static_cast<double>(work.tokens - work.decodes);
   const double map = options_.map_s * 2 * layers_ * static_cast<double>(batch.mapped.value());
   out[StepCostKind::map] = options_.map_overlaps ? std::max(0.0, map - out.total().value()) : map;

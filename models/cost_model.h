@@ -28,7 +28,9 @@ namespace pagelab {
 struct HostCost {
   double step_s = 0;
   double sequence_s = 0;       ///< per sequence in the step
-  double request_s = 0;        ///< per request whose next tokens are drawn, however many
+  double request_s = 0;        ///< per request that gets next tokens, however many
+  double draw_s = 0;           ///< the same, in addition, of those that are not decoded greedily
+  double fork_token_s = 0;     ///< per token of a sequence that beam search splits off
   double prefill_token_s = 0;  ///< per token of prefill chunks
   double parallel_s = 0;       ///< per step on more than one device
 };

@@ -44,7 +44,7 @@ struct SweepFigure {
   std::vector<Category> categories;
 };
 
-/// kind = "kernel": the CPU's attention kernel over paged and over contiguous KV, by context and batch.
+/// kind = "kernel": this machine's attention kernels over paged and over contiguous KV, by context and batch.
 struct KernelFigure {
   IntegerList contexts;
   IntegerList batches;

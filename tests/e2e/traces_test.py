@@ -20,7 +20,7 @@ PRESENT = (SHARED / "traces").is_dir()
 class Traces(PagelabTest):
     def run_shipped(self, name, out, clock, trace, *overrides):
         self.assertTrue(PRESENT, f"no traces in {SHARED}, and CI must have them")
-        sets = [f"workload.lengths.file={SHARED / 'traces' / trace}", f"clock.kind={clock}", "workload.requests=48", *overrides]
+        sets = [f"workload.lengths.file={SHARED / 'traces' / trace}", f"clock.kind={clock}", "workload.requests=24", *overrides]
         arguments = [word for override in sets for word in ("--set", override)]
         self.pagelab("run", SOURCE / "experiments" / f"{name}.toml", "--out", self.folder / out, *arguments)
         return self.folder / out
@@ -39,7 +39,7 @@ class Traces(PagelabTest):
 
     def test_azure_conversations_are_all_served(self):
         summary, _ = self.check("azure_conv", "azure2023_conv.csv.xz", "workload.arrivals.time_scale=0.01")
-        self.assertEqual(summary["requests"]["finished"], 48)
+        self.assertEqual(summary["requests"]["finished"], 24)
 
     def test_sharegpt_in_few_blocks_is_recomputed(self):
         trace = "sharegpt_first_turn_llama.csv.xz"

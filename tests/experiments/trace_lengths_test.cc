@@ -19,6 +19,7 @@ using test::prompts_of;
 using test::requests;
 using test::TemporaryFolder;
 using test::workload;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class TraceWorkload : public ::testing::Test {
@@ -38,6 +39,47 @@ TEST_F(TraceWorkload, TakesAllRowsOrAsManyAsWanted) {
   ASSERT_EQ(rest.size(), 2u);
   EXPECT_EQ(rest[0].prompt.size(), 14u);
   EXPECT_EQ(rest[0].max_output, Tokens(16));
+}
+
+TEST_F(TraceWorkload, AddsToOutputsBeforeTheBounds) {
+  const std::string trace = "input_tokens,output_tokens\n5,0\n7,8\n9,10\n";
+  const auto all = requests(toml(trace, ", add_output = 1, max_output = 10, scale = 2"));
+  EXPECT_THAT(prompts_of(all), ElementsAre(10, 14));
+  EXPECT_THAT(outputs_of(all), ElementsAre(2, 18));
+}
+
+TEST_F(TraceWorkload, TakesLengthsOfHistogramsByTheirRank) {
+  const std::string trace = "input_tokens,output_tokens\n500,6\n7,80\n90,8\n8,700\n";
+  const std::string prompts = ", prompt_edges = [10, 20, 30], prompt_counts = [3, 1]";
+  const auto all = requests(toml(trace, prompts));
+  ASSERT_EQ(all.size(), 4u);
+  // Ranks 3, 0, 2, 1 of 4: shares 7/8, 1/8, 5/8, 3/8; three quarters lie evenly in [10, 20).
+  EXPECT_THAT(prompts_of(all), ElementsAre(25, 11, 18, 15));
+  EXPECT_THAT(outputs_of(all), ElementsAre(6, 80, 8, 700));
+
+  const auto both = requests(
+      toml(trace, prompts + ", output_edges = [1, 2, 9], output_counts = [0, 4], max_total = 800, scale = 2"));
+  EXPECT_THAT(prompts_of(both), ElementsAre(50, 22, 36, 30));
+  EXPECT_THAT(outputs_of(both), ElementsAre(4, 12, 8, 16));
+}
+
+TEST_F(TraceWorkload, CutsOutputsOfHistogramsToTheLongestPair) {
+  const std::string trace = "input_tokens,output_tokens\n5,6\n7,8\n";
+  const auto all = requests(toml(
+      trace, ", output_edges = [10, 11, 30, 31], output_counts = [1, 0, 1], min_prompt = 1, max_total = 20"));
+  EXPECT_THAT(prompts_of(all), ElementsAre(5, 7));
+  EXPECT_THAT(outputs_of(all), ElementsAre(10, 13));
+}
+
+TEST_F(TraceWorkload, RefusesHistogramsThatDoNotFit) {
+  const std::string trace = "input_tokens,output_tokens\n5,6\n";
+  EXPECT_THAT(error_of([&] { requests(toml(trace, ", prompt_counts = [1]")); }),
+              HasSubstr("key 'lengths.prompt_edges' has 0 edges; 1 bins in prompt_counts need 2"));
+  EXPECT_THAT(error_of([&] {
+                requests(toml("{\"timestamp\": 0, \"input_length\": 5, \"output_length\": 6, \"hash_ids\": [1]}\n",
+                              ", prompt_edges = [1, 2], prompt_counts = [1]"));
+              }),
+              HasSubstr("key 'lengths.prompt_edges' cannot be given for a trace whose rows name the blocks"));
 }
 
 TEST_F(TraceWorkload, ArrivesAtTheTimesOfTheTraceFromItsFirstRequestOn) {

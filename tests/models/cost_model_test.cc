@@ -278,6 +278,12 @@ TEST(CostModel, TheHostIsPaidOncePerRequestThatDrawsHoweverManySequencesItHas) {
   EXPECT_DOUBLE_EQ(cost(free_device(), StepCostKind::host, three, {.host = host}), 3 + 300);
 }
 
+TEST(CostModel, TheHostIsPaidMoreForRequestsThatAreNotGreedyAndForBeamsThatSplit) {
+  const HostCost host{.request_s = 100, .draw_s = 1000, .fork_token_s = 1};
+  const StepOf step{.chunks = {{9, 1}, {9, 1}, {9, 1}}, .rows = 3, .requests = 3, .greedy = 1, .forked = 7};
+  EXPECT_DOUBLE_EQ(cost(free_device(), StepCostKind::host, step, {.host = host}), 300 + 2000 + 7);
+}
+
 TEST(CostModel, PaddedChunksAreAsLongAsTheLongest) {
   DeviceDescription device = free_device();
   device.gemm.peak_flops = 1;

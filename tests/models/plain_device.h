@@ -62,6 +62,8 @@ struct StepOf {
   std::size_t swap_in = 0;
   std::size_t copies = 0;
   std::int32_t requests = 0;  ///< that the rows are of
+  std::int32_t greedy = 0;    ///< of those, decoded greedily
+  std::int64_t forked = 0;    ///< tokens of beams that split off
 };
 
 inline StepBatch batch_of(const StepOf& step) {
@@ -76,6 +78,8 @@ inline StepBatch batch_of(const StepOf& step) {
   batch.samples.resize(step.rows);
   batch.candidates = static_cast<std::int32_t>(step.rows);
   batch.requests = step.requests;
+  batch.greedy = step.greedy;
+  batch.forked = Tokens(step.forked);
   batch.swap_out.resize(step.swap_out);
   batch.swap_in.resize(step.swap_in);
   batch.copies.resize(step.copies);
