@@ -113,6 +113,7 @@ void plugin_overhead(benchmark::State& state) {
   }
 }
 BENCHMARK(plugin_overhead)->ArgName("requests")->Arg(2000)->Iterations(31)->Unit(benchmark::kMillisecond);
+BENCHMARK(plugin_overhead)->ArgName("requests")->Arg(20)->Iterations(1);  // that it works
 
 }  // namespace
 }  // namespace pagelab
