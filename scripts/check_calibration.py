@@ -3,8 +3,9 @@
 
 Calibrates the CPU for each model (or takes a description that is there), then runs the model under a light and a
 heavy load, in real time on the CPU and in virtual time on the description, and prints both sides: throughput and mean
-normalized latency. CPU runs are repeated, the loads in turn, and their medians compared, since a machine is not
-equally fast all the time. Start it on a machine that does nothing else:
+normalized latency. A machine is not equally fast all the time: CPU runs are repeated, the loads in turn, and their medians
+taken; and the CPU is calibrated before and after them, and the mean of both predictions compared. Start it on a machine
+that does nothing else:
 
     scripts/check_calibration.py --pagelab build/pagelab --threads 1 --out build/calibration
 """
@@ -57,11 +58,11 @@ METRICS = {"throughput": ("output tokens/s", lambda s: s["throughput"]["output_t
            "latency": ("s/token", lambda s: s["normalized_latency_s_per_token"]["mean"])}
 
 
-def description_of(options, model):
-    """The description to predict a model with."""
+def calibrate(options, model, when):
+    """A description of the CPU as it is now, or the one that was given."""
     if options.description is not None:
         return options.description.resolve()
-    description = (options.out / f"{model}.toml").resolve()
+    description = (options.out / f"{model}-{when}.toml").resolve()
     command = [options.pagelab, "calibrate", "--device", "cpu", "--threads", str(options.threads), "--model", model,
                "--out", description]
     print(subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout, end="", flush=True)
@@ -81,17 +82,17 @@ def run(options, name, model, load, device):
 def table(options, measured, simulated):
     """The lines of the table, and the largest deviation of each metric."""
     worst = dict.fromkeys(METRICS, 0.0)
-    yield "| model | load | metric | cpu, median (least to most) | sim | deviation |"
+    yield "| model | load | metric | cpu, median (least to most) | sim, calibrated before; after | deviation of their mean |"
     yield "|---|---|---|---|---|---|"
     for model in options.models:
         for load in LOADS:
             for metric, (unit, value) in METRICS.items():
                 cpu = [value(summary) for summary in measured[model, load]]
-                sim = value(simulated[model, load])
-                deviation = sim / statistics.median(cpu) - 1
+                before, after = (value(summary) for summary in simulated[model, load])
+                deviation = (before + after) / 2 / statistics.median(cpu) - 1
                 worst[metric] = max(worst[metric], abs(deviation))
                 yield (f"| {model} | {load} | {metric}, {unit} | {statistics.median(cpu):.4g} "
-                       f"({min(cpu):.4g} to {max(cpu):.4g}) | {sim:.4g} | {100 * deviation:+.1f} % |")
+                       f"({min(cpu):.4g} to {max(cpu):.4g}) | {before:.4g}; {after:.4g} | {100 * deviation:+.1f} % |")
     for metric, deviation in worst.items():
         yield f"{metric}: at most {100 * deviation:.1f} % off"
 
@@ -114,15 +115,18 @@ def main():
     options.out.mkdir(parents=True)
     measured, simulated = {}, {}
     for model in options.models:
-        description = description_of(options, model)
+        descriptions = [calibrate(options, model, "before")]
         for repeat in range(options.runs):
             for load in LOADS:
                 device = f'kind = "cpu"\nthreads = {options.threads}'
                 summary = run(options, f"cpu-{model}-{load}-{repeat}", model, load, device)
                 measured.setdefault((model, load), []).append(summary)
+        descriptions.append(calibrate(options, model, "after"))
         for load in LOADS:
-            device = f'kind = "sim"\ndescription = "{description}"'
-            simulated[model, load] = run(options, f"sim-{model}-{load}", model, load, device)
+            for when, description in zip(("before", "after"), descriptions):
+                device = f'kind = "sim"\ndescription = "{description}"'
+                summary = run(options, f"sim-{model}-{load}-{when}", model, load, device)
+                simulated.setdefault((model, load), []).append(summary)
     for line in table(options, measured, simulated):
         print(line)
 
