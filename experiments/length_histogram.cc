@@ -30,8 +30,8 @@ LengthHistogram::LengthHistogram(const KindChoice& choice, const std::string& wh
     : edges_(choice.parameters.integers(what + "_edges")) {
   const IntegerList& counts = choice.parameters.integers(what + "_counts");
   if (edges_.size() != counts.size() + 1) {
-    choice.table.fail(what + "_edges", fmt::format("has {} edges; {} bins in {}_counts need {}", edges_.size(),
-                                                   counts.size(), what, counts.size() + 1));
+    choice.table.fail(what + "_edges", fmt::format("has {} edges; {} bins in {}_counts need {}",
+                                                   edges_.size(), counts.size(), what, counts.size() + 1));
   }
   if (std::ranges::adjacent_find(edges_, std::greater_equal<>()) != edges_.end()) {
     choice.table.fail(what + "_edges", "must grow from edge to edge");

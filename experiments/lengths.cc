@@ -133,8 +133,8 @@ std::unique_ptr<LengthSource> make(const KindChoice& choice, LengthContext conte
 
 std::vector<ParameterSpec> histogram_length_parameters() {
   std::vector<ParameterSpec> specs = histogram_parameters(true);
-  specs.push_back(
-      bound_spec("max_total", "pairs with a longer prompt + output are drawn again, before scaling; 0: none"));
+  specs.push_back(bound_spec("max_total",
+                             "pairs with a longer prompt + output are drawn again, before scaling; 0: none"));
   specs.push_back(scale_spec());
   return specs;
 }

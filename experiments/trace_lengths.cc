@@ -149,7 +149,8 @@ void TraceLengths::fit_margins(const KindChoice& choice) {
   };
   if (given("prompt")) {
     if (!blocks_end_.empty()) {
-      choice.table.fail("prompt_edges", "cannot be given for a trace whose rows name the blocks of their prompts");
+      choice.table.fail("prompt_edges",
+                        "cannot be given for a trace whose rows name the blocks of their prompts");
     }
     take_ranks(prompts_, LengthHistogram(choice, "prompt"), scale_);
   }

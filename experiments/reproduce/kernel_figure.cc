@@ -46,7 +46,8 @@ int threads_of(const KernelFigure& figure) {
 std::vector<MeasuredDevice> devices(const KernelFigure& figure) {
   std::vector<MeasuredDevice> found;
   const kernels::cpu::CpuOptions cpu{.threads = threads_of(figure)};
-  found.push_back({"", "", [cpu] { return std::make_unique<kernels::cpu::CpuOps>(cpu); }, kernels::DType::bf16});
+  found.push_back(
+      {"", "", [cpu] { return std::make_unique<kernels::cpu::CpuOps>(cpu); }, kernels::DType::bf16});
 #ifdef PAGELAB_HAS_CUDA
   try {
     found.push_back({kernels::cuda::find_device().name, "_cuda", [] { return kernels::cuda::make_ops({}); },
@@ -103,11 +104,10 @@ Json measure(const KernelFigure& figure, const MeasuredDevice& device) {
 
 /// What a measurement depends on but for the machine.
 Json key_of(const KernelFigure& figure, const MeasuredDevice& device) {
-  return {{"commit", build_commit()},        {"simd", simd_target()},
-          {"threads", threads_of(figure)},   {"gpu", device.name},
-          {"contexts", figure.contexts},     {"batches", figure.batches},
-          {"heads", figure.heads},           {"head_size", figure.head_size},
-          {"block_size", figure.block_size}, {"quartiles_of_calls", calls}};
+  return {{"commit", build_commit()},   {"simd", simd_target()},         {"threads", threads_of(figure)},
+          {"gpu", device.name},         {"contexts", figure.contexts},   {"batches", figure.batches},
+          {"heads", figure.heads},      {"head_size", figure.head_size}, {"block_size", figure.block_size},
+          {"quartiles_of_calls", calls}};
 }
 
 Json kept_or_measured(const KernelFigure& figure, const MeasuredDevice& device,

@@ -22,8 +22,10 @@ KernelProbe::KernelProbe(std::unique_ptr<kernels::Ops> ops, const KernelCall& ca
       std::clamp<std::int64_t>(call.kv_bytes / (shape.block_bytes() * shape.device_blocks), 2, 64));
   layers_ = shape.layers;
   ops_->allocate_kv(shape);
-  const std::vector<float> elements(std::size_t{3} * static_cast<std::size_t>(call.heads * call.head_size), 0.01F);
-  const kernels::HostTensor row{.data = elements.data(), .rows = 1, .cols = static_cast<std::int64_t>(elements.size())};
+  const std::vector<float> elements(std::size_t{3} * static_cast<std::size_t>(call.heads * call.head_size),
+                                    0.01F);
+  const kernels::HostTensor row{
+      .data = elements.data(), .rows = 1, .cols = static_cast<std::int64_t>(elements.size())};
   row_ = ops_->matrix({&row, 1});
   indices_.resize(static_cast<std::size_t>(shape.device_blocks));
   std::iota(indices_.begin(), indices_.end(), 0);
@@ -35,7 +37,8 @@ KernelProbe::KernelProbe(std::unique_ptr<kernels::Ops> ops, const KernelCall& ca
     query_indptr_.push_back(i);
     kv_indptr_.push_back(i * blocks_);
   }
-  last_block_len_.assign(static_cast<std::size_t>(call.batch), call.context - (blocks_ - 1) * call.block_size);
+  last_block_len_.assign(static_cast<std::size_t>(call.batch),
+                         call.context - (blocks_ - 1) * call.block_size);
   positions_.assign(static_cast<std::size_t>(call.batch), call.context - 1);
 }
 

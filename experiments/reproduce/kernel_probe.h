@@ -1,6 +1,6 @@
-// KernelProbe: the time of decode attention over KV that stands in the pool as paged serving leaves it, or one
-// sequence after the other, on any backend: one layer's call, one token per sequence, in real time. It has a
-// backend of its own and more layers than the caches hold, which take turns.
+// KernelProbe: the time of decode attention over KV that stands in the pool as paged serving leaves it, or
+// one sequence after the other, on any backend: one layer's call, one token per sequence, in real time. It
+// has a backend of its own and more layers than the caches hold, which take turns.
 #pragma once
 
 #include <cstdint>

@@ -49,7 +49,8 @@ class KnownOps final : public kernels::Ops {
   }
   void linear(kernels::Tensor x, const kernels::Weight& w, const kernels::Weight*, kernels::Activation, bool,
               kernels::Tensor) override {
-    take(kernels::OpKind::linear, product_cost(x.rows, static_cast<double>(w.rows()), static_cast<double>(w.cols())));
+    take(kernels::OpKind::linear,
+         product_cost(x.rows, static_cast<double>(w.rows()), static_cast<double>(w.cols())));
   }
   void silu_mul(kernels::Tensor, kernels::Tensor) override { take(kernels::OpKind::activation, 1e-6); }
   void rotary(kernels::Tensor, std::int32_t, std::int32_t, std::span<const std::int32_t>,

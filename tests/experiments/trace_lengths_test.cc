@@ -57,8 +57,8 @@ TEST_F(TraceWorkload, TakesLengthsOfHistogramsByTheirRank) {
   EXPECT_THAT(prompts_of(all), ElementsAre(25, 11, 18, 15));
   EXPECT_THAT(outputs_of(all), ElementsAre(6, 80, 8, 700));
 
-  const auto both = requests(
-      toml(trace, prompts + ", output_edges = [1, 2, 9], output_counts = [0, 4], max_total = 800, scale = 2"));
+  const auto both = requests(toml(
+      trace, prompts + ", output_edges = [1, 2, 9], output_counts = [0, 4], max_total = 800, scale = 2"));
   EXPECT_THAT(prompts_of(both), ElementsAre(50, 22, 36, 30));
   EXPECT_THAT(outputs_of(both), ElementsAre(4, 12, 8, 16));
 }
@@ -75,11 +75,12 @@ TEST_F(TraceWorkload, RefusesHistogramsThatDoNotFit) {
   const std::string trace = "input_tokens,output_tokens\n5,6\n";
   EXPECT_THAT(error_of([&] { requests(toml(trace, ", prompt_counts = [1]")); }),
               HasSubstr("key 'lengths.prompt_edges' has 0 edges; 1 bins in prompt_counts need 2"));
-  EXPECT_THAT(error_of([&] {
-                requests(toml("{\"timestamp\": 0, \"input_length\": 5, \"output_length\": 6, \"hash_ids\": [1]}\n",
-                              ", prompt_edges = [1, 2], prompt_counts = [1]"));
-              }),
-              HasSubstr("key 'lengths.prompt_edges' cannot be given for a trace whose rows name the blocks"));
+  EXPECT_THAT(
+      error_of([&] {
+        requests(toml("{\"timestamp\": 0, \"input_length\": 5, \"output_length\": 6, \"hash_ids\": [1]}\n",
+                      ", prompt_edges = [1, 2], prompt_counts = [1]"));
+      }),
+      HasSubstr("key 'lengths.prompt_edges' cannot be given for a trace whose rows name the blocks"));
 }
 
 TEST_F(TraceWorkload, ArrivesAtTheTimesOfTheTraceFromItsFirstRequestOn) {
