@@ -213,6 +213,36 @@ TEST(Engine, BeamsForkAndFreeAndEndWithTheBestHypotheses) {
   EXPECT_GT(result.record.count(DecisionKind::fork), 3);
 }
 
+/// Passes steps on, and keeps what they say of requests and of beams that split.
+class Watched final : public Device {
+ public:
+  explicit Watched(Device& inside) : inside_(inside) {}
+  DeviceCapacity capacity() const override { return inside_.capacity(); }
+  void execute(const StepBatch& batch, StepResult& result) override {
+    requests.push_back(batch.requests);
+    greedy.push_back(batch.greedy);
+    forked.push_back(batch.forked);
+    inside_.execute(batch, result);
+  }
+  std::vector<std::int32_t> requests, greedy;
+  std::vector<Tokens> forked;
+
+ private:
+  Device& inside_;
+};
+
+TEST(Engine, TellsTheDeviceHowRequestsAreDecodedAndWhatSplitOff) {
+  HashDevice inside(64, 0, 4);
+  Watched device(inside);
+  const auto result = run(device, {request(0, 5, 2), beams(request(1, 6, 3), 3), parallel(request(2, 4, 2), 2)});
+  EXPECT_THAT(device.requests, ElementsAre(3, 3, 1));
+  EXPECT_THAT(device.greedy, ElementsAre(1, 1, 0));
+  EXPECT_EQ(device.forked[0], Tokens(0));
+  EXPECT_EQ(device.forked[1], Tokens(2 * 6));  // two beams beside the first one, of the prompt alone
+  EXPECT_EQ(device.forked[2].value() % (6 + 1), 0);  // each with a token
+  EXPECT_EQ(result.record.count(DecisionKind::fork), 2 + device.forked[2].value() / (6 + 1) + 1);
+}
+
 // --- Policies that break their contract end the run with an error that names them.
 
 class BrokenScheduling final : public SchedulingPolicy {
