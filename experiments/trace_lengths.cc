@@ -142,25 +142,26 @@ void TraceLengths::add(const TraceRow& row) {
 }
 
 void TraceLengths::fit_margins(const KindChoice& choice) {
-  const auto given = [&](const char* what) {
-    const std::string name(what);
-    return !choice.parameters.integers(name + "_edges").empty() ||
-           !choice.parameters.integers(name + "_counts").empty();
+  const auto given = [&](const std::string& what) {
+    return !choice.parameters.integers(what + "_edges").empty() ||
+           !choice.parameters.integers(what + "_counts").empty();
   };
-  if (given("prompt")) {
+  const bool prompts = given("prompt"), outputs = given("output");
+  if (prompts) {
     if (!blocks_end_.empty()) {
       choice.table.fail("prompt_edges",
                         "cannot be given for a trace whose rows name the blocks of their prompts");
     }
     take_ranks(prompts_, LengthHistogram(choice, "prompt"), scale_);
   }
-  if (given("output")) {
+  if (outputs) {
     take_ranks(outputs_, LengthHistogram(choice, "output"), scale_);
   }
-  const std::int64_t most = scaled(Tokens(choice.parameters.integer("max_total")), scale_).value();
-  if ((given("prompt") || given("output")) && choice.parameters.integer("max_total") > 0) {
+  const Tokens most(choice.parameters.integer("max_total"));
+  if ((prompts || outputs) && most > Tokens(0)) {
+    const std::int64_t longest = scaled(most, scale_).value();
     for (std::size_t row = 0; row < prompts_.size(); ++row) {
-      const auto left = static_cast<std::int32_t>(std::max<std::int64_t>(most - prompts_[row], 1));
+      const auto left = static_cast<std::int32_t>(std::max<std::int64_t>(longest - prompts_[row], 1));
       outputs_[row] = std::min(outputs_[row], left);
     }
   }

@@ -59,9 +59,7 @@ METRICS = {"throughput": ("output tokens/s", lambda s: s["throughput"]["output_t
 
 
 def calibrate(options, model, when):
-    """A description of the CPU as it is now, or the one that was given."""
-    if options.description is not None:
-        return options.description.resolve()
+    """A description of the CPU as it is now."""
     description = (options.out / f"{model}-{when}.toml").resolve()
     command = [options.pagelab, "calibrate", "--device", "cpu", "--threads", str(options.threads), "--model", model,
                "--out", description]
@@ -88,11 +86,11 @@ def table(options, measured, simulated):
         for load in LOADS:
             for metric, (unit, value) in METRICS.items():
                 cpu = [value(summary) for summary in measured[model, load]]
-                before, after = (value(summary) for summary in simulated[model, load])
-                deviation = (before + after) / 2 / statistics.median(cpu) - 1
+                sim = [value(summary) for summary in simulated[model, load]]
+                deviation = statistics.mean(sim) / statistics.median(cpu) - 1
                 worst[metric] = max(worst[metric], abs(deviation))
                 yield (f"| {model} | {load} | {metric}, {unit} | {statistics.median(cpu):.4g} "
-                       f"({min(cpu):.4g} to {max(cpu):.4g}) | {before:.4g}; {after:.4g} | {100 * deviation:+.1f} % |")
+                       f"({min(cpu):.4g} to {max(cpu):.4g}) | {'; '.join(f'{one:.4g}' for one in sim)} | {100 * deviation:+.1f} % |")
     for metric, deviation in worst.items():
         yield f"{metric}: at most {100 * deviation:.1f} % off"
 
@@ -115,15 +113,17 @@ def main():
     options.out.mkdir(parents=True)
     measured, simulated = {}, {}
     for model in options.models:
-        descriptions = [calibrate(options, model, "before")]
+        given = options.description
+        descriptions = {"given": given.resolve()} if given else {"before": calibrate(options, model, "before")}
         for repeat in range(options.runs):
             for load in LOADS:
                 device = f'kind = "cpu"\nthreads = {options.threads}'
                 summary = run(options, f"cpu-{model}-{load}-{repeat}", model, load, device)
                 measured.setdefault((model, load), []).append(summary)
-        descriptions.append(calibrate(options, model, "after"))
+        if not given:
+            descriptions["after"] = calibrate(options, model, "after")
         for load in LOADS:
-            for when, description in zip(("before", "after"), descriptions):
+            for when, description in descriptions.items():
                 device = f'kind = "sim"\ndescription = "{description}"'
                 summary = run(options, f"sim-{model}-{load}-{when}", model, load, device)
                 simulated.setdefault((model, load), []).append(summary)

@@ -1,4 +1,5 @@
-// KnownOps: a backend that computes nothing and takes a known time, for tests of what measures backends.
+// KnownOps: a backend that computes nothing and takes a known time, for tests of what measures backends. A
+// queueing one takes it when it is waited for.
 #pragma once
 
 #include <algorithm>
@@ -12,11 +13,11 @@
 
 namespace pagelab::test {
 
+/// Seconds of a product of [rows, inner] and [cols, inner].
 inline double product_cost(double rows, double cols, double inner) {
   return 1e-6 + 1e-9 * cols * inner + 1e-12 * rows * cols * inner;
 }
 
-/// Computes nothing and takes a known time. A queueing one takes it when it is waited for.
 class KnownOps final : public kernels::Ops {
  public:
   explicit KnownOps(bool queues) : queues_(queues) {}
