@@ -16,7 +16,7 @@ template <class T>
 
 /// Adds a value-initialised element and returns it, to be filled in place.
 template <class T>
-T& emplace(std::vector<T>& list) {
+[[gnu::always_inline]] inline T& emplace(std::vector<T>& list) {
   if (list.size() == list.capacity()) [[unlikely]] {
     return emplace_growing(list);
   }

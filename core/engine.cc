@@ -120,8 +120,6 @@ void Engine::arrive() {
       continue;
     }
     kv_.accept(*group);
-    first.output.reserve(static_cast<std::size_t>(group->request.max_output.value()));
-    first.logprobs.reserve(static_cast<std::size_t>(group->request.max_output.value()));
     scheduler_.arrive(*group, clock_.now(), progress_.steps);
     insert_in_order(queues_.waiting, group.get());
     group->slot = groups_.size();
@@ -205,6 +203,10 @@ void Engine::change_queue(SequenceGroup& group, DecisionKind kind) {
       group.settled = false;
       if (group.admitted < Seconds(0)) {
         group.admitted = record_.time;
+        Sequence& first = group.live.front();
+        const auto length = static_cast<std::size_t>(group.request.max_output.value());
+        first.output.reserve(length);  // not on arrival: a long queue would hold a lot of empty memory
+        first.logprobs.reserve(length);
       }
       break;
     case DecisionKind::preempt_recompute:

@@ -208,6 +208,7 @@ void KvManager::admit(SequenceGroup& group, Blocks planned) {
     const std::size_t there =
         sequence.blocks.size();  // cached ones that it begins with, or those that it kept
     kept_ -= Blocks(cache_ ? 0 : static_cast<std::int64_t>(there));
+    sequence.blocks.reserve(static_cast<std::size_t>(blocks_for(group.final_length(), block_size_).value()));
     for (std::size_t entry = there; entry < blocks; ++entry) {
       if (entry < shared) {
         sequence.blocks.push_back(

@@ -12,6 +12,19 @@
 
 namespace pagelab {
 
+namespace {
+
+/// (1 + ratio^p)^(1/p)
+double root_of_sum(double ratio, double p) {
+  if (p == 4) {  // the p of the descriptions that come with pagelab, ten times as fast
+    const double square = ratio * ratio;
+    return std::sqrt(std::sqrt(1 + square * square));
+  }
+  return std::pow(1 + std::pow(ratio, p), 1 / p);
+}
+
+}  // namespace
+
 std::string_view name_of(StepCostKind kind) {
   static constexpr std::array<std::string_view, static_cast<std::size_t>(StepCostKind::count_)> names = {
       "swap_out",         "swap_in",    "block_copy", "elementwise", "linear", "head", "prefill_attention",
@@ -118,8 +131,7 @@ double CostModel::time(const Product& product, double rows, double peak) const {
   const double traffic = (product.weight_bytes + product.bytes_per_row * rows) / product.bandwidth;
   const double longer = std::max(compute, traffic);
   const double shorter = std::min(compute, traffic);
-  const double p = device_.gemm.overlap;
-  return device_.gemm.launch_s + longer * std::pow(1 + std::pow(shorter / longer, p), 1 / p);
+  return device_.gemm.launch_s + longer * root_of_sum(shorter / longer, device_.gemm.overlap);
 }
 
 double CostModel::product_s(std::int64_t m, std::int64_t n, std::int64_t k) const {
