@@ -35,6 +35,12 @@ Tokens clipped(Tokens length, std::int64_t limit) {
   return limit > 0 ? std::min(length, Tokens(limit)) : length;
 }
 
+/// Whether the experiment says how long what ("prompt", "output") is.
+bool has_margin(const KindChoice& choice, const std::string& what) {
+  return !choice.parameters.integers(what + "_edges").empty() ||
+         !choice.parameters.integers(what + "_counts").empty();
+}
+
 /// Every length becomes that of its rank in the histogram; equal ones share their ranks in order.
 void take_ranks(std::vector<std::int32_t>& lengths, const LengthHistogram& histogram, double scale) {
   std::vector<std::uint32_t> by_length(lengths.size());
@@ -83,12 +89,16 @@ TraceLengths::TraceLengths(const KindChoice& choice, const LengthContext& contex
       block_tokens_(choice.parameters.integer("block_tokens")),
       has_slacks_(!choice.parameters.text("deadline_column").empty()) {
   TraceReader reader(options_of(choice.parameters));
-  read(reader, choice.parameters, context.requests);
+  const bool ranked = has_margin(choice, "prompt") || has_margin(choice, "output");
+  read(reader, choice.parameters, ranked ? 0 : context.requests);
   if (prompts_.empty()) {
     throw InputError(fmt::format("{}: no row is left after offset = {} and the bounds on lengths",
                                  choice.parameters.text("file"), choice.parameters.integer("offset")));
   }
-  fit_margins(choice);
+  if (ranked) {
+    fit_margins(choice);
+    cut(context.requests);
+  }
   if (choice.parameters.flag("shuffle")) {
     shuffle(context);
   }
@@ -142,29 +152,39 @@ void TraceLengths::add(const TraceRow& row) {
 }
 
 void TraceLengths::fit_margins(const KindChoice& choice) {
-  const auto given = [&](const std::string& what) {
-    return !choice.parameters.integers(what + "_edges").empty() ||
-           !choice.parameters.integers(what + "_counts").empty();
-  };
-  const bool prompts = given("prompt"), outputs = given("output");
-  if (prompts) {
+  if (has_margin(choice, "prompt")) {
     if (!blocks_end_.empty()) {
       choice.table.fail("prompt_edges",
                         "cannot be given for a trace whose rows name the blocks of their prompts");
     }
     take_ranks(prompts_, LengthHistogram(choice, "prompt"), scale_);
   }
-  if (outputs) {
+  if (has_margin(choice, "output")) {
     take_ranks(outputs_, LengthHistogram(choice, "output"), scale_);
   }
   const Tokens most(choice.parameters.integer("max_total"));
-  if ((prompts || outputs) && most > Tokens(0)) {
+  if (most > Tokens(0)) {
     const std::int64_t longest = scaled(most, scale_).value();
     for (std::size_t row = 0; row < prompts_.size(); ++row) {
       const auto left = static_cast<std::int32_t>(std::max<std::int64_t>(longest - prompts_[row], 1));
       outputs_[row] = std::min(outputs_[row], left);
     }
   }
+}
+
+void TraceLengths::cut(std::int64_t requests) {
+  const auto rows = static_cast<std::size_t>(requests);
+  if (requests == 0 || rows >= prompts_.size()) {
+    return;
+  }
+  const auto shorten = [rows](auto& column) { column.resize(std::min(column.size(), rows)); };
+  shorten(prompts_);
+  shorten(outputs_);
+  shorten(stamps_);
+  shorten(clients_);
+  shorten(priorities_);
+  shorten(slacks_);
+  shorten(blocks_end_);
 }
 
 /// As the authors of PagedAttention make their traces: the rows in the order of the file, from the beginning

@@ -1,8 +1,8 @@
 // TraceLengths: the requests of a trace file as a LengthSource, in the order of the file, again from its
 // beginning where more are wanted, or shuffled. Where the experiment gives histograms too, they say how long
 // prompts and outputs are, and the trace which of them go together. The file is read once, when the source is
-// made, and no further than needed; what stays in memory are flat arrays of its lengths, and where the trace
-// has them of its time stamps and block ids.
+// made, and no further than needed (for histograms, to its end: a rank is one among all rows); what stays in
+// memory are flat arrays of its lengths, and where the trace has them of its time stamps and block ids.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,8 @@ class TraceLengths final : public LengthSource {
   void add(const TraceRow& row);
   /// Takes the lengths from the histograms that are given, the shortest for the row with the shortest.
   void fit_margins(const KindChoice& choice);
+  /// Leaves the first `requests` rows; 0: all.
+  void cut(std::int64_t requests);
   void shuffle(const LengthContext& context);
 
   bool repeat_;

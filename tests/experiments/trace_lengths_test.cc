@@ -63,6 +63,15 @@ TEST_F(TraceWorkload, TakesLengthsOfHistogramsByTheirRank) {
   EXPECT_THAT(outputs_of(both), ElementsAre(4, 12, 8, 16));
 }
 
+TEST_F(TraceWorkload, RanksAmongAllRowsHoweverFewAreWanted) {
+  const std::string trace = "input_tokens,output_tokens\n500,6\n7,80\n90,8\n8,700\n";
+  const std::string prompts = ", prompt_edges = [10, 20, 30], prompt_counts = [3, 1]";
+  EXPECT_THAT(prompts_of(requests("requests = 2\n" + toml(trace, prompts))), ElementsAre(25, 11));
+  auto shuffled = prompts_of(requests("requests = 3\n" + toml(trace, prompts + ", shuffle = true")));
+  std::ranges::sort(shuffled);
+  EXPECT_THAT(shuffled, ElementsAre(11, 18, 25));
+}
+
 TEST_F(TraceWorkload, CutsOutputsOfHistogramsToTheLongestPair) {
   const std::string trace = "input_tokens,output_tokens\n5,6\n7,8\n";
   const auto all = requests(toml(
