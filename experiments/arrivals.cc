@@ -118,7 +118,7 @@ class ClosedLoop final : public ArrivalSource {
 };
 
 template <class Source>
-std::unique_ptr<ArrivalSource> make(const KindChoice& choice, ArrivalContext context) {
+std::unique_ptr<ArrivalSource> make_arrivals(const KindChoice& choice, ArrivalContext context) {
   return std::make_unique<Source>(choice, context);
 }
 
@@ -140,7 +140,7 @@ std::int64_t count_arrivals(ArrivalSource& arrivals, const LengthSource* lengths
 
 const std::vector<Kind<ArrivalSource, ArrivalContext>>& arrival_kinds() {
   static const std::vector<Kind<ArrivalSource, ArrivalContext>> kinds = {
-      {"all_at_once", "every request at time 0", {}, make<AllAtOnce>},
+      {"all_at_once", "every request at time 0", {}, make_arrivals<AllAtOnce>},
       {"trace",
        "the times of the trace, from its first request on",
        {{.name = "time_scale",
@@ -148,7 +148,7 @@ const std::vector<Kind<ArrivalSource, ArrivalContext>>& arrival_kinds() {
          .help = "factor on times; 2 halves the rate",
          .maximum = 1e9,
          .above = 0}},
-       make<TraceArrivals>},
+       make_arrivals<TraceArrivals>},
       {"poisson",
        "independent arrivals",
        {rate_spec(),
@@ -158,7 +158,7 @@ const std::vector<Kind<ArrivalSource, ArrivalContext>>& arrival_kinds() {
          .help = "arrivals of a quantum are stamped at its start; 0: exact times",
          .minimum = 0,
          .maximum = 1e6}},
-       make<PoissonArrivals>},
+       make_arrivals<PoissonArrivals>},
       {"gamma",
        "independent gamma gaps: burstier than Poisson for cv above 1",
        {rate_spec(),
@@ -167,8 +167,8 @@ const std::vector<Kind<ArrivalSource, ArrivalContext>>& arrival_kinds() {
          .help = "coefficient of variation of the gaps",
          .minimum = 0.01,
          .maximum = 100}},
-       make<GammaArrivals>},
-      {"constant", "equal gaps, the first request at 0", {rate_spec()}, make<ConstantArrivals>},
+       make_arrivals<GammaArrivals>},
+      {"constant", "equal gaps, the first request at 0", {rate_spec()}, make_arrivals<ConstantArrivals>},
       {"closed_loop",
        "clients that send their next request when the last one ends",
        {{.name = "clients",
@@ -176,7 +176,7 @@ const std::vector<Kind<ArrivalSource, ArrivalContext>>& arrival_kinds() {
          .help = "requests in flight at most",
          .minimum = 1,
          .maximum = 1e6}},
-       make<ClosedLoop>},
+       make_arrivals<ClosedLoop>},
   };
   return kinds;
 }

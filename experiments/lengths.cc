@@ -127,7 +127,7 @@ class HistogramLengths final : public DrawnLengths {
 };
 
 template <class Source>
-std::unique_ptr<LengthSource> make(const KindChoice& choice, LengthContext context) {
+std::unique_ptr<LengthSource> make_lengths(const KindChoice& choice, LengthContext context) {
   return std::make_unique<Source>(choice, context);
 }
 
@@ -168,21 +168,21 @@ const std::vector<Kind<LengthSource, LengthContext>>& length_kinds() {
       {"fixed",
        "every request alike",
        {length_spec("prompt", 128, "prompt length"), length_spec("output", 128, "output length")},
-       make<FixedLengths>},
+       make_lengths<FixedLengths>},
       {"uniform",
        "uniform between two lengths, both included",
        {length_spec("prompt_min", 1, "shortest prompt"), length_spec("prompt_max", 256, "longest prompt"),
         length_spec("output_min", 1, "shortest output"), length_spec("output_max", 256, "longest output")},
-       make<IndependentLengths<Uniform>>},
+       make_lengths<IndependentLengths<Uniform>>},
       {"lognormal",
        "lognormal with a mean and a coefficient of variation",
        {mean_spec("prompt_mean", 160), cv_spec("prompt_cv"),
         length_spec("prompt_max", 1024, "longer ones become this"), mean_spec("output_mean", 160),
         cv_spec("output_cv"), length_spec("output_max", 1024, "longer ones become this")},
-       make<IndependentLengths<Lognormal>>},
-      {"histogram", "from integer counts of bins", histogram_length_parameters(), make<HistogramLengths>},
-      {"trace", "from a file of request lengths", trace_length_parameters(), make<TraceLengths>},
-      {"list", "one by one, as written here", list_length_parameters(), make<ListLengths>},
+       make_lengths<IndependentLengths<Lognormal>>},
+      {"histogram", "from integer counts of bins", histogram_length_parameters(), make_lengths<HistogramLengths>},
+      {"trace", "from a file of request lengths", trace_length_parameters(), make_lengths<TraceLengths>},
+      {"list", "one by one, as written here", list_length_parameters(), make_lengths<ListLengths>},
   };
   return kinds;
 }

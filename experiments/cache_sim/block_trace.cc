@@ -81,9 +81,9 @@ BlockTrace read_text(const std::filesystem::path& file) {
 }
 
 /// The block sizes that fit every prompt seen so far.
-class BlockSizes {
+class IdSizes {
  public:
-  explicit BlockSizes(Tokens given)
+  explicit IdSizes(Tokens given)
       : sizes_(given > Tokens(0) ? std::vector{given.value()} : std::vector<std::int64_t>{16, 512}) {}
 
   void check(const TraceRow& row, const TraceReader& reader) {
@@ -111,7 +111,7 @@ class BlockSizes {
 BlockTrace read_prompts(const std::filesystem::path& file, Tokens block_tokens) {
   TraceReader reader({.file = file.string(), .format = "mooncake"});
   BlockTrace trace;
-  BlockSizes sizes(block_tokens);
+  IdSizes sizes(block_tokens);
   Numbering numbering(trace);
   std::vector<std::pair<Tokens, std::vector<std::uint64_t>>> prompts;
   for (TraceRow row; reader.next(row);) {

@@ -73,12 +73,12 @@ struct MeasuredKind {
   const char* name;
   Measured (*make)(const CalibrateOptions& options);
 };
-constexpr std::array kinds = {MeasuredKind{"cpu", on_cpu}, MeasuredKind{"cuda", on_real_gpu},
+constexpr std::array measured_kinds = {MeasuredKind{"cpu", on_cpu}, MeasuredKind{"cuda", on_real_gpu},
                               MeasuredKind{"cuda-emulated", on_emulated_gpu}};
 
 Measured device_of(const CalibrateOptions& options) {
   std::vector<std::string> names;
-  for (const MeasuredKind& kind : kinds) {
+  for (const MeasuredKind& kind : measured_kinds) {
     if (options.device == kind.name) {
       return kind.make(options);
     }

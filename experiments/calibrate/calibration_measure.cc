@@ -20,12 +20,12 @@ using kernels::KvShape;
 using kernels::OpKind;
 using kernels::Tensor;
 
-constexpr auto kinds = static_cast<std::size_t>(OpKind::count_);
-using OpSeconds = std::array<double, kinds>;
+constexpr auto op_kinds = static_cast<std::size_t>(OpKind::count_);
+using OpSeconds = std::array<double, op_kinds>;
 
 OpSeconds clock_of(const kernels::Ops& ops) {
   OpSeconds seconds{};
-  for (std::size_t kind = 0; kind < kinds; ++kind) {
+  for (std::size_t kind = 0; kind < op_kinds; ++kind) {
     seconds[kind] = ops.seconds_in(static_cast<OpKind>(kind));
   }
   return seconds;
@@ -38,7 +38,7 @@ class StepSamples {
   void add_step(double seconds, const OpSeconds& before, const OpSeconds& after) {
     seconds_.push_back(seconds);
     other_.push_back(seconds);
-    for (std::size_t kind = 0; kind < kinds; ++kind) {
+    for (std::size_t kind = 0; kind < op_kinds; ++kind) {
       by_kind_[kind].push_back(after[kind] - before[kind]);
       other_.back() -= by_kind_[kind].back();
     }
@@ -76,7 +76,7 @@ class StepSamples {
 
  private:
   std::vector<double> seconds_, other_;
-  std::array<std::vector<double>, kinds> by_kind_;
+  std::array<std::vector<double>, op_kinds> by_kind_;
   std::map<std::tuple<OpKind, std::int64_t, std::int64_t, std::int64_t>, std::vector<double>> by_shape_;
   int traced_ = 0;  ///< steps
 };

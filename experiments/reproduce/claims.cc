@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "experiments/reproduce/claim_judges.h"
+#include "experiments/reproduce/figure_keys.h"
 
 namespace pagelab {
 
@@ -22,10 +23,6 @@ using Json = nlohmann::ordered_json;
 /// A real key that may be left out.
 ParameterSpec optional_real(std::string name, std::string help) {
   return {.name = std::move(name), .default_value = absent_number, .help = std::move(help)};
-}
-
-ParameterSpec text_key(std::string name, std::string help, bool required) {
-  return {.name = std::move(name), .default_value = "", .help = std::move(help), .required = required};
 }
 
 /// What a number is compared with: `published` with a tolerance, or bounds.

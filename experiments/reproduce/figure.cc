@@ -8,16 +8,13 @@
 
 #include "core/config.h"
 #include "core/error.h"
+#include "experiments/reproduce/figure_keys.h"
 
 namespace pagelab {
 
 namespace {
 
 namespace fs = std::filesystem;
-
-ParameterSpec text_key(std::string name, std::string help, bool required = false) {
-  return {.name = std::move(name), .default_value = "", .help = std::move(help), .required = required};
-}
 
 ParameterSpec count_key(std::string name, std::int64_t standard, double minimum, std::string help) {
   return {.name = std::move(name), .default_value = standard, .help = std::move(help), .minimum = minimum};

@@ -5,21 +5,16 @@
 
 #include <algorithm>
 
+#include "tests/policies/serve.h"
 #include "tests/support/builders.h"
-#include "tests/support/hash_device.h"
 
 namespace pagelab {
 namespace {
 
 using ::testing::ElementsAre;
-using testing::HashDevice;
 using testing::PolicyNames;
 using testing::request;
-
-testing::Run serve(std::vector<Request> requests, const PolicyNames& names) {
-  HashDevice device(512, 512, 4);
-  return testing::run(device, std::move(requests), names);
-}
+using testing::serve;
 
 /// The step in which a request is admitted.
 std::int64_t admitted(const testing::Run& run, std::int32_t request) {

@@ -4,22 +4,17 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "tests/policies/serve.h"
 #include "tests/support/builders.h"
-#include "tests/support/hash_device.h"
 
 namespace pagelab {
 namespace {
 
-using testing::HashDevice;
 using ::testing::HasSubstr;
 using testing::parallel;
 using testing::PolicyNames;
 using testing::request;
-
-testing::Run serve(std::vector<Request> requests, const PolicyNames& names, std::int64_t blocks = 256) {
-  HashDevice device(blocks, blocks, 4);
-  return testing::run(device, std::move(requests), names);
-}
+using testing::serve;
 
 PolicyNames batching(const std::string& name, std::int64_t max_tokens, std::int64_t max_sequences = 256) {
   return {.batching = name,

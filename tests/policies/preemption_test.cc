@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "tests/policies/serve.h"
 #include "tests/support/builders.h"
 #include "tests/support/hash_device.h"
 
@@ -21,11 +22,10 @@ using testing::PolicyNames;
 using testing::request;
 using testing::Run;
 
-/// Blocks of 4 slots, as many on the host, and no watermark.
-Run serve(std::vector<Request> requests, PolicyNames names, std::int64_t blocks) {
-  HashDevice device(blocks, blocks, 4);
+/// Without a watermark: all of the blocks can be used.
+Run serve_within(std::vector<Request> requests, PolicyNames names, std::int64_t blocks) {
   names.parameters["allocation.watermark"] = 0.0;
-  return testing::run(device, std::move(requests), names);
+  return testing::serve(std::move(requests), names, blocks);
 }
 
 PolicyNames preemption(const std::string& name) {
@@ -51,7 +51,7 @@ std::int32_t first_victim(const std::string& policy) {
     r.priority = 1;
   }
   requests[3].priority = -1;
-  return preempted(serve(requests, preemption(policy), 1 + 6 + 2 + 3 + 4)).at(0).first;
+  return preempted(serve_within(requests, preemption(policy), 1 + 6 + 2 + 3 + 4)).at(0).first;
 }
 
 TEST(Preemption, EveryPolicyChoosesItsOwnVictim) {
@@ -65,7 +65,7 @@ TEST(Preemption, EveryPolicyChoosesItsOwnVictim) {
 
 TEST(Preemption, OfEqualsTheOneBehindGivesWay) {
   for (const char* policy : {"lcf", "largest", "lowest_priority"}) {
-    const auto run = serve({request(0, 4, 2), request(1, 8, 2), request(2, 8, 2)}, preemption(policy), 5);
+    const auto run = serve_within({request(0, 4, 2), request(1, 8, 2), request(2, 8, 2)}, preemption(policy), 5);
     EXPECT_EQ(preempted(run).at(0).first, 2) << policy;
   }
 }
@@ -73,13 +73,13 @@ TEST(Preemption, OfEqualsTheOneBehindGivesWay) {
 TEST(LowestPriority, SwapsAGroupOfSeveralSequences) {
   std::vector<Request> requests = {request(0, 8, 14), parallel(request(1, 8, 9), 2), request(2, 8, 14)};
   requests[1].priority = -1;
-  EXPECT_EQ(preempted(serve(requests, preemption("lowest_priority"), 10)).at(0),
+  EXPECT_EQ(preempted(serve_within(requests, preemption("lowest_priority"), 10)).at(0),
             (std::pair{1, DecisionKind::preempt_swap}));
 }
 
 TEST(Largest, CountsASharedBlockOnce) {
   // Two samples of 8 prompt tokens hold 2 blocks together and 2 of their own: 4, fewer than the other's 5.
-  const auto run = serve({request(0, 5, 12), request(1, 17, 4), parallel(request(2, 8, 4), 2)},
+  const auto run = serve_within({request(0, 5, 12), request(1, 17, 4), parallel(request(2, 8, 4), 2)},
                          preemption("largest"), 2 + 5 + 4);
   EXPECT_EQ(preempted(run).at(0).first, 1);
 }
@@ -125,22 +125,22 @@ std::int64_t recomputed(const Run& run) {
 TEST(Tail, GivesUpWhatIsMissingAndRecomputesNoMore) {
   // The first group needs one block more; of the second's four the last goes, with 4 of its 16 tokens.
   const std::vector<Request> requests = {request(0, 4, 3), request(1, 16, 3)};
-  const auto tail = serve(requests, preemption("tail"), 5);
+  const auto tail = serve_within(requests, preemption("tail"), 5);
   EXPECT_EQ(recomputed(tail), 4);
   EXPECT_EQ(tail.record.count(DecisionKind::trim), 0);
-  EXPECT_EQ(recomputed(serve(requests, preemption("latest"), 5)), 16);
+  EXPECT_EQ(recomputed(serve_within(requests, preemption("latest"), 5)), 16);
 }
 
 TEST(Tail, WhatItKeptGoesBlockByBlockAsOthersNeedIt) {
   // The first group grows to 4 blocks: the second gives up one, and two of the three that it kept.
-  const auto run = serve({request(0, 4, 10), request(1, 16, 3)}, preemption("tail"), 5);
+  const auto run = serve_within({request(0, 4, 10), request(1, 16, 3)}, preemption("tail"), 5);
   EXPECT_EQ(run.record.count(DecisionKind::preempt_recompute), 1);
   EXPECT_EQ(run.record.count(DecisionKind::trim), 2);
   EXPECT_EQ(recomputed(run), 12);
 }
 
 TEST(Tail, KeptBlocksCountAsTokensUntilTheyGo) {
-  const auto run = serve({request(0, 4, 10), request(1, 16, 3)}, preemption("tail"), 5);
+  const auto run = serve_within({request(0, 4, 10), request(1, 16, 3)}, preemption("tail"), 5);
   const StepRecord& after = run.record.steps[1];
   EXPECT_EQ(after.slots.token, Tokens(5 + 12));
   EXPECT_EQ(after.slots.reserved, Tokens(3));
@@ -281,7 +281,7 @@ TEST(Cost, GoesByItsOwnRatesWhereTheDeviceKnowsNone) {
     names.parameters["preemption.hysteresis"] = 0.0;
     names.parameters["preemption.recompute_token_s"] = token_s;
     names.parameters["preemption.swap_byte_s"] = byte_s;
-    return preempted(serve({request(0, 4, 3), request(1, 16, 3)}, names, 5)).at(0).second;
+    return preempted(serve_within({request(0, 4, 3), request(1, 16, 3)}, names, 5)).at(0).second;
   };
   // 16 tokens in 4 blocks of 32 bytes: 256 bytes there and back.
   EXPECT_EQ(way_by(1.0, 1.0 / 17), DecisionKind::preempt_swap);

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "policies/sharing/hash_index.h"
 #include "policies/sharing/radix_index.h"
+#include "tests/policies/serve.h"
 #include "tests/support/builders.h"
 #include "tests/support/hash_device.h"
 
@@ -19,13 +20,9 @@ using testing::HashDevice;
 using testing::parallel;
 using testing::PolicyNames;
 using testing::request;
+using testing::serve;
 
 constexpr std::int64_t size = 4;  ///< of blocks
-
-testing::Run serve(std::vector<Request> requests, PolicyNames names, std::int64_t blocks = 256) {
-  HashDevice device(blocks, blocks, size);
-  return testing::run(device, std::move(requests), names);
-}
 
 /// A request whose prompt begins with the first `shared` tokens of stream `stream`, and goes on with its own.
 Request behind(int stream, std::int64_t shared, std::int32_t id, std::int64_t own, std::int64_t output,

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "policies/allocation/buddy_runs.h"
+#include "tests/policies/serve.h"
 #include "tests/support/builders.h"
 #include "tests/support/hash_device.h"
 
@@ -19,15 +20,10 @@ using ::testing::HasSubstr;
 using testing::parallel;
 using testing::PolicyNames;
 using testing::request;
+using testing::serve;
 
 PolicyNames runs(const std::string& allocation, std::int64_t max_length = 32) {
   return {.allocation = allocation, .sharing = "none", .parameters = {{"allocation.max_length", max_length}}};
-}
-
-/// Blocks of 4 slots.
-testing::Run serve(std::vector<Request> requests, const PolicyNames& names, std::int64_t blocks) {
-  HashDevice device(blocks, blocks, 4);
-  return testing::run(device, std::move(requests), names);
 }
 
 TEST(BuddyRuns, CutsThePoolGreedilyAndTakesTheFirstRun) {

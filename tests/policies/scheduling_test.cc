@@ -29,7 +29,7 @@ PolicyNames scheduling(const std::string& name, std::int64_t places, const Param
   return names;
 }
 
-ServiceRecorder serve(std::vector<Request> requests, const PolicyNames& names, std::int64_t blocks = 4096) {
+ServiceRecorder service_of(std::vector<Request> requests, const PolicyNames& names, std::int64_t blocks = 4096) {
   HashDevice device(blocks, blocks, 4);
   VirtualClock clock;
   testing::ListWorkload workload(std::move(requests));
@@ -43,7 +43,7 @@ ServiceRecorder serve(std::vector<Request> requests, const PolicyNames& names, s
 /// The order in which requests finish when one runs at a time (steps take 10 ms and 1 ms for each token).
 std::vector<std::int32_t> order(const std::vector<Request>& requests, const std::string& name,
                                 const Parameters& own = {}) {
-  return serve(requests, scheduling(name, 1, own)).finished;
+  return service_of(requests, scheduling(name, 1, own)).finished;
 }
 
 struct Who {
@@ -111,7 +111,7 @@ TEST(Priority, ServesTheHighFirstYetNobodyWaitsForEver) {
     requests[i].id = RequestId(static_cast<std::int32_t>(i));  // the patient one is number 1
   }
   EXPECT_EQ(order(requests, "priority", {{"ageing_per_s", 0.0}}).back(), 1);
-  const auto aged = serve(requests, scheduling("priority", 1, {{"ageing_per_s", 2.0}}));
+  const auto aged = service_of(requests, scheduling("priority", 1, {{"ageing_per_s", 2.0}}));
   // Only requests that come within 2 / 2 s after it go before it: at 30 ms each no more than 34.
   EXPECT_LE(std::find(aged.finished.begin(), aged.finished.end(), 1) - aged.finished.begin(), 35);
   EXPECT_GE(std::find(aged.finished.begin(), aged.finished.end(), 1) - aged.finished.begin(), 30);
@@ -126,7 +126,7 @@ TEST(Edf, MeetsDeadlinesThatFcfsMisses) {
     requests.push_back(from({.deadline = arrival + slack}, request(id, 8, 4 + id % 9, arrival)));
   }
   const auto met = [&](const std::string& name) {
-    return serve(requests, scheduling(name, 1)).deadlines_met;
+    return service_of(requests, scheduling(name, 1)).deadlines_met;
   };
   EXPECT_GT(met("edf"), met("fcfs") + 30);
 }
@@ -183,7 +183,7 @@ TEST(Rank, HasTheKendallTauThatIsAskedFor) {
 TEST(Rank, LiesBetweenFcfsAndSjfAndGetsBetterWithTau) {
   const auto requests = long_tailed(300, 0);
   const auto latency = [&](const std::string& name, const Parameters& own = {}) {
-    return serve(requests, scheduling(name, 8, own)).mean_normalized_latency();
+    return service_of(requests, scheduling(name, 8, own)).mean_normalized_latency();
   };
   const double fcfs = latency("fcfs");
   const double poor = latency("rank", {{"kendall_tau", 0.3}});
@@ -198,7 +198,7 @@ TEST(Rank, LiesBetweenFcfsAndSjfAndGetsBetterWithTau) {
 double swapping_latency(const std::string& name, const std::vector<Request>& requests) {
   PolicyNames names = scheduling(name, 4);
   names.preemption = "swap";  // which costs this device nothing
-  return serve(requests, names).mean_latency();
+  return service_of(requests, names).mean_latency();
 }
 
 TEST(Srpt, BeatsFcfsAsSjfDoesOnAHeavyTail) {
@@ -263,7 +263,7 @@ TEST(Mlfq, LowersTheMeanNormalizedLatencyOnABimodalLoad) {
   const auto latency = [&](const std::string& name, const Parameters& own = {}) {
     PolicyNames names = scheduling(name, 4, own);
     names.preemption = "swap";
-    return serve(requests, names).mean_normalized_latency();
+    return service_of(requests, names).mean_normalized_latency();
   };
   EXPECT_GT(latency("fcfs"), 2 * latency("mlfq", {{"quantum_s", 0.1}, {"prefill_token_s", 0.001}}));
 }
@@ -287,7 +287,7 @@ TEST(Vtc, BoundsTheDifferenceInServiceWhereFcfsDoesNot) {
   const auto spread = [&](const std::string& name) {
     PolicyNames names = scheduling(name, 6);
     names.parameters["allocation.watermark"] = 0.1;
-    return serve(greedy_and_modest(), names, blocks).service_spread(0, 1, 200);
+    return service_of(greedy_and_modest(), names, blocks).service_spread(0, 1, 200);
   };
   EXPECT_LE(spread("vtc"), bound);
   EXPECT_GT(spread("fcfs"), 2 * bound);
@@ -295,7 +295,7 @@ TEST(Vtc, BoundsTheDifferenceInServiceWhereFcfsDoesNot) {
 
 TEST(Vtc, SharesServiceByWeight) {
   const auto shares = [](const RealList& weights) {
-    const auto run = serve(greedy_and_modest(), scheduling("vtc", 4, {{"weights", weights}}));
+    const auto run = service_of(greedy_and_modest(), scheduling("vtc", 4, {{"weights", weights}}));
     return run.service_of(0, 80) / run.service_of(1, 80);
   };
   EXPECT_NEAR(shares({}), 1.0, 0.15);
@@ -329,9 +329,9 @@ TEST(Lpm, ServesWhatIsCachedFirst) {
   }
   PolicyNames names = scheduling("lpm", 1);
   names.sharing = "pinned_prefix";
-  EXPECT_THAT(serve(requests, names).finished, ElementsAre(0, 3, 1, 2));
+  EXPECT_THAT(service_of(requests, names).finished, ElementsAre(0, 3, 1, 2));
   names.scheduling = "fcfs";
-  EXPECT_THAT(serve(requests, names).finished, ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(service_of(requests, names).finished, ElementsAre(0, 1, 2, 3));
 }
 
 }  // namespace
