@@ -19,6 +19,7 @@ import sys
 
 # Requests per second and requests of a light load (some requests together) and of one that no model here can serve.
 LOADS = {"light": (0.5, 16), "overload": (20.0, 48)}
+QUICK_LOADS = {"light": (10.0, 2), "overload": (100.0, 4)}
 
 EXPERIMENT = """
 seed = 1
@@ -69,7 +70,7 @@ def calibrate(options, model, when):
 
 def run(options, name, model, load, device):
     """The summary of one run."""
-    rate, requests = LOADS[load]
+    rate, requests = options.loads[load]
     file = options.out / f"{name}.toml"
     file.write_text(EXPERIMENT.format(model=model, device=device, requests=requests, rate=rate))
     folder = options.out / name
@@ -83,7 +84,7 @@ def table(options, measured, simulated):
     yield "| model | load | metric | cpu, median (least to most) | sim, calibrated before; after | deviation of their mean |"
     yield "|---|---|---|---|---|---|"
     for model in options.models:
-        for load in LOADS:
+        for load in options.loads:
             for metric, (unit, value) in METRICS.items():
                 cpu = [value(summary) for summary in measured[model, load]]
                 sim = [value(summary) for summary in simulated[model, load]]
@@ -102,6 +103,8 @@ def arguments():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=3, help="of each experiment on the CPU")
     parser.add_argument("--description", type=pathlib.Path, help="use this description; none: calibrate now")
+    parser.add_argument("--quick", dest="loads", action="store_const", const=QUICK_LOADS, default=LOADS,
+                        help="a few requests: does it run? No result")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="a new folder for everything that is written")
     return parser.parse_args()
 
@@ -116,13 +119,13 @@ def main():
         given = options.description
         descriptions = {"given": given.resolve()} if given else {"before": calibrate(options, model, "before")}
         for repeat in range(options.runs):
-            for load in LOADS:
+            for load in options.loads:
                 device = f'kind = "cpu"\nthreads = {options.threads}'
                 summary = run(options, f"cpu-{model}-{load}-{repeat}", model, load, device)
                 measured.setdefault((model, load), []).append(summary)
         if not given:
             descriptions["after"] = calibrate(options, model, "after")
-        for load in LOADS:
+        for load in options.loads:
             for when, description in descriptions.items():
                 device = f'kind = "sim"\ndescription = "{description}"'
                 summary = run(options, f"sim-{model}-{load}-{when}", model, load, device)

@@ -4,7 +4,7 @@ import json
 import subprocess
 import unittest
 
-from support import GOLDEN, PROGRAM, PagelabTest
+from support import GOLDEN, PROGRAM, SOURCE, PagelabTest
 
 EXPERIMENT = """
 seed = 7
@@ -48,6 +48,15 @@ class Calibrate(PagelabTest):
                 summary = json.loads((self.folder / device / "summary.json").read_text())
                 self.assertEqual(summary["requests"], {"finished": 12, "refused": 0, "unfinished": 0})
                 self.assertGreater(summary["throughput"]["output_tokens_per_s"], 0)
+
+    def test_the_script_that_checks_a_description_runs(self):
+        description, _ = self.calibrate("cpu.toml", "--device", "cpu", "--rounds", "1", "--model", GOLDEN / "gpt2")
+        script = SOURCE / "scripts" / "check_calibration.py"
+        result = subprocess.run([script, "--pagelab", PROGRAM, "--models", "gpt2", "--runs", "1", "--quick", "--description",
+                                 description, "--out", self.folder / "check"], check=True, capture_output=True, text=True)
+        for load in ("light", "overload"):
+            self.assertRegex(result.stdout, rf"\| gpt2 \| {load} \| throughput, output tokens/s \| [0-9.]+ ")
+        self.assertRegex(result.stdout, r"latency: at most [0-9.]+ % off")
 
     def test_wrong_input_is_named_and_leaves_nothing_behind(self):
         for options, words in [(("--device", "tpu"), ("tpu", "cpu, cuda, cuda-emulated")),
