@@ -3,7 +3,10 @@
 #include <cmath>
 #include <deque>
 
+#include <fmt/format.h>
+
 #include "core/random.h"
+#include "experiments/numpy_random.h"
 
 namespace pagelab {
 namespace {
@@ -74,6 +77,43 @@ class PoissonArrivals final : public ArrivalSource {
   double quantum_;
   double time_ = 0;
 };
+
+/// The same, drawn quantum by quantum with NumPy, as the authors' driver does: with its seed, its own
+/// arrivals.
+class NumpyPoissonArrivals final : public ArrivalSource {
+ public:
+  NumpyPoissonArrivals(const KindChoice& choice, const ArrivalContext&)
+      : random_(static_cast<std::uint32_t>(choice.parameters.integer("numpy_seed"))),
+        quantum_(choice.parameters.real("quantum_s")),
+        mean_(choice.parameters.real("rate_per_s") * quantum_) {
+    if (mean_ <= 0 || mean_ >= 10) {
+      choice.table.fail("numpy_seed",
+                        fmt::format("needs quanta of fewer than 10 arrivals on average; {} s of {}/s are {}",
+                                    quantum_, choice.parameters.real("rate_per_s"), mean_));
+    }
+  }
+  std::optional<Arrival> next(const RequestShape&) override {
+    while (left_ == 0) {
+      left_ = random_.poisson(mean_);
+      ++quanta_;
+    }
+    --left_;
+    return Arrival{Seconds(static_cast<double>(quanta_ - 1) * quantum_)};
+  }
+
+ private:
+  NumpyRandom random_;
+  double quantum_, mean_;
+  std::int64_t quanta_ = 0;  ///< begun
+  std::int32_t left_ = 0;    ///< arrivals of the last of them
+};
+
+std::unique_ptr<ArrivalSource> make_poisson(const KindChoice& choice, ArrivalContext context) {
+  if (choice.parameters.integer("numpy_seed") >= 0) {
+    return std::make_unique<NumpyPoissonArrivals>(choice, context);
+  }
+  return std::make_unique<PoissonArrivals>(choice, context);
+}
 
 class GammaArrivals final : public ArrivalSource {
  public:
@@ -157,8 +197,15 @@ const std::vector<Kind<ArrivalSource, ArrivalContext>>& arrival_kinds() {
          .unit = "s",
          .help = "arrivals of a quantum are stamped at its start; 0: exact times",
          .minimum = 0,
-         .maximum = 1e6}},
-       make_arrivals<PoissonArrivals>},
+         .maximum = 1e6},
+        {.name = "numpy_seed",
+         .default_value = -1,
+         .help =
+             "the number of arrivals in each quantum as numpy.random.seed and poisson draw it, whatever the "
+             "seed of the run; -1: from the run's own stream",
+         .minimum = -1,
+         .maximum = 4294967295}},
+       make_poisson},
       {"gamma",
        "independent gamma gaps: burstier than Poisson for cv above 1",
        {rate_spec(),

@@ -23,6 +23,7 @@ using test::outputs_of;
 using test::prompts_of;
 using test::requests;
 using test::workload;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::vector<double> gaps_of(const std::vector<Request>& all) {
@@ -159,6 +160,25 @@ TEST(Arrivals, PoissonQuantaStampTheStart) {
     EXPECT_LE(time, exact[i].arrival.value() + 1e-9);
     EXPECT_GT(time, exact[i].arrival.value() - 0.01 - 1e-9);
   }
+}
+
+TEST(Arrivals, PoissonOfNumpyIsWhatNumpyDraws) {
+  // numpy.random.seed(SEED); numpy.random.poisson(RATE * 0.01, QUANTA), NumPy 1.24
+  const auto quanta = [](const std::string& seed, const std::string& rate, const std::string& until) {
+    std::vector<std::int64_t> out;
+    for (const Request& request :
+         requests(until + "\n[arrivals]\nkind = \"poisson\"\nquantum_s = 0.01\nrate_per_s = " + rate +
+                  "\nnumpy_seed = " + seed + "\n")) {
+      out.push_back(std::lround(request.arrival.value() * 100));
+    }
+    return out;
+  };
+  EXPECT_THAT(quanta("0", "2", "requests = 8"), ElementsAre(52, 148, 208, 283, 417, 421, 441, 444));
+  EXPECT_EQ(quanta("0", "2", "duration_s = 3600").size(), 7280u);
+  EXPECT_THAT(quanta("5", "300", "requests = 12"), ElementsAre(0, 0, 1, 1, 1, 1, 1, 2, 3, 3, 3, 4));
+  EXPECT_THAT(
+      error_of([&] { quanta("0", "1000", "requests = 1"); }),
+      HasSubstr("numpy_seed' needs quanta of fewer than 10 arrivals on average; 0.01 s of 1000/s are 10"));
 }
 
 TEST(Arrivals, GammaHasItsRateAndCv) {
