@@ -87,9 +87,11 @@ class NumpyPoissonArrivals final : public ArrivalSource {
         quantum_(choice.parameters.real("quantum_s")),
         mean_(choice.parameters.real("rate_per_s") * quantum_) {
     if (mean_ <= 0 || mean_ >= 10) {
-      choice.table.fail("numpy_seed",
-                        fmt::format("needs quanta of fewer than 10 arrivals on average; {} s of {}/s are {}",
-                                    quantum_, choice.parameters.real("rate_per_s"), mean_));
+      choice.table.fail(
+          "numpy_seed",
+          fmt::format(
+              "needs a quantum_s with more than 0 and fewer than 10 arrivals on average; {} s of {}/s are {}",
+              quantum_, choice.parameters.real("rate_per_s"), mean_));
     }
   }
   std::optional<Arrival> next(const RequestShape&) override {

@@ -176,9 +176,9 @@ TEST(Arrivals, PoissonOfNumpyIsWhatNumpyDraws) {
   EXPECT_THAT(quanta("0", "2", "requests = 8"), ElementsAre(52, 148, 208, 283, 417, 421, 441, 444));
   EXPECT_EQ(quanta("0", "2", "duration_s = 3600").size(), 7280u);
   EXPECT_THAT(quanta("5", "300", "requests = 12"), ElementsAre(0, 0, 1, 1, 1, 1, 1, 2, 3, 3, 3, 4));
-  EXPECT_THAT(
-      error_of([&] { quanta("0", "1000", "requests = 1"); }),
-      HasSubstr("numpy_seed' needs quanta of fewer than 10 arrivals on average; 0.01 s of 1000/s are 10"));
+  EXPECT_THAT(error_of([&] { quanta("0", "1000", "requests = 1"); }),
+              HasSubstr("numpy_seed' needs a quantum_s with more than 0 and fewer than 10 arrivals on "
+                        "average; 0.01 s of 1000/s are 10"));
 }
 
 TEST(Arrivals, GammaHasItsRateAndCv) {
