@@ -12,7 +12,7 @@ namespace {
 
 // Lock-free atomics are all that a signal handler may share with the program.
 std::atomic<bool> deferred{false};
-std::atomic<bool> asked{false};
+std::atomic<bool> stop_asked{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
 void say(std::string_view text) {
@@ -20,7 +20,7 @@ void say(std::string_view text) {
 }
 
 void on_signal(int) {
-  if (!deferred || asked.exchange(true)) {
+  if (!deferred || stop_asked.exchange(true)) {
     say("\npagelab: stopped\n");
     ::_exit(Interrupt::exit_code);
   }
@@ -61,7 +61,7 @@ void Interrupt::end_at_once() {
   deferred = false;
 }
 bool Interrupt::requested() const {
-  return asked;
+  return stop_asked;
 }
 
 }  // namespace pagelab

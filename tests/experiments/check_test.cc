@@ -85,7 +85,7 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"eviction", "bad_in_use", Fault::contract, "which is", 2},
         Bad{"eviction", "bad_no_entry", Fault::contract, "which is not cached", 2},
         Bad{"eviction", "bad_forgets_the_cached", Fault::contract, "it forgets entry", 2}),
-    [](const auto& info) { return info.param.axis + "_" + info.param.name; });
+    [](const auto& bad) { return bad.param.axis + "_" + bad.param.name; });
 
 TEST(CheckPolicy, CatchesAPolicyThatNeverAnswers) {
   const CheckReport report = check_policy(
@@ -199,7 +199,7 @@ std::vector<std::string> axis_names() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Builtin, EveryPolicyOf, ::testing::ValuesIn(axis_names()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& axis) { return axis.param; });
 
 }  // namespace
 }  // namespace pagelab

@@ -194,11 +194,11 @@ TEST(CostModel, DroppedTokensAreNotReadAndMovedOnesAre) {
   device.elementwise.bandwidth = 1;
   const CostModel model(device, tiny_shape(), {});
   StepBatch batch;
-  batch.chunks = {{.first = 1000, .count = 1, .dropped = 900}};
+  batch.chunks = {{.blocks = {}, .first = 1000, .count = 1, .dropped = 900}};
   EXPECT_DOUBLE_EQ(model.step(batch)[StepCostKind::decode_attention], 2 * 32 * 101);
   batch.moves.resize(3);
   EXPECT_DOUBLE_EQ(model.step(batch)[StepCostKind::block_copy], 2 * (2 * 32) * 3);
-  batch.weighed = {{.chunk = 0}};  // K once more
+  batch.weighed = {{.chunk = 0, .positions = {}}};  // K once more
   EXPECT_DOUBLE_EQ(model.step(batch)[StepCostKind::decode_attention], 1.5 * 2 * 32 * 101);
 }
 

@@ -84,7 +84,7 @@ std::vector<double> attention_of(const std::vector<std::int32_t>& chunk_sizes) {
       positions.push_back(first + i);
     }
     StepBatch batch;
-    batch.chunks = {{.first = first, .count = count}};
+    batch.chunks = {{.blocks = {}, .first = first, .count = count}};
     batch.weighed = {{.chunk = 0, .seed = 5, .positions = positions}};
     std::vector<double> weights;
     model.weigh(batch, weights);
@@ -114,7 +114,7 @@ TEST(ModelledAttention, BelongsToThePositionWhateverTheSlot) {
   const std::vector<std::int32_t> in_order{0, 1, 2, 3};
   const std::vector<std::int32_t> out_of_order{2, 3, 0, 1};
   StepBatch batch;
-  batch.chunks = {{.first = 3, .count = 1}, {.first = 3, .count = 1, .hole = 1}};
+  batch.chunks = {{.blocks = {}, .first = 3, .count = 1}, {.blocks = {}, .first = 3, .count = 1, .hole = 1}};
   batch.weighed = {{.chunk = 0, .seed = 5, .positions = in_order},
                    {.chunk = 1, .seed = 5, .positions = out_of_order}};
   std::vector<double> weights;
