@@ -159,11 +159,6 @@ class ClosedLoop final : public ArrivalSource {
   std::deque<Arrival> ready_;
 };
 
-template <class Source>
-std::unique_ptr<ArrivalSource> make_arrivals(const KindChoice& choice, ArrivalContext context) {
-  return std::make_unique<Source>(choice, context);
-}
-
 }  // namespace
 
 std::int64_t count_arrivals(ArrivalSource& arrivals, const LengthSource* lengths, Seconds end,
@@ -182,7 +177,7 @@ std::int64_t count_arrivals(ArrivalSource& arrivals, const LengthSource* lengths
 
 const std::vector<Kind<ArrivalSource, ArrivalContext>>& arrival_kinds() {
   static const std::vector<Kind<ArrivalSource, ArrivalContext>> kinds = {
-      {"all_at_once", "every request at time 0", {}, make_arrivals<AllAtOnce>},
+      {"all_at_once", "every request at time 0", {}, make_one<AllAtOnce>},
       {"trace",
        "the times of the trace, from its first request on",
        {{.name = "time_scale",
@@ -190,7 +185,7 @@ const std::vector<Kind<ArrivalSource, ArrivalContext>>& arrival_kinds() {
          .help = "factor on times; 2 halves the rate",
          .maximum = 1e9,
          .above = 0}},
-       make_arrivals<TraceArrivals>},
+       make_one<TraceArrivals>},
       {"poisson",
        "independent arrivals",
        {rate_spec(),
@@ -216,8 +211,8 @@ const std::vector<Kind<ArrivalSource, ArrivalContext>>& arrival_kinds() {
          .help = "coefficient of variation of the gaps",
          .minimum = 0.01,
          .maximum = 100}},
-       make_arrivals<GammaArrivals>},
-      {"constant", "equal gaps, the first request at 0", {rate_spec()}, make_arrivals<ConstantArrivals>},
+       make_one<GammaArrivals>},
+      {"constant", "equal gaps, the first request at 0", {rate_spec()}, make_one<ConstantArrivals>},
       {"closed_loop",
        "clients that send their next request when the last one ends",
        {{.name = "clients",
@@ -225,7 +220,7 @@ const std::vector<Kind<ArrivalSource, ArrivalContext>>& arrival_kinds() {
          .help = "requests in flight at most",
          .minimum = 1,
          .maximum = 1e6}},
-       make_arrivals<ClosedLoop>},
+       make_one<ClosedLoop>},
   };
   return kinds;
 }

@@ -126,11 +126,6 @@ class HistogramLengths final : public DrawnLengths {
   double scale_;
 };
 
-template <class Source>
-std::unique_ptr<LengthSource> make_lengths(const KindChoice& choice, LengthContext context) {
-  return std::make_unique<Source>(choice, context);
-}
-
 std::vector<ParameterSpec> histogram_length_parameters() {
   std::vector<ParameterSpec> specs = histogram_parameters(true);
   specs.push_back(bound_spec("max_total",
@@ -168,21 +163,21 @@ const std::vector<Kind<LengthSource, LengthContext>>& length_kinds() {
       {"fixed",
        "every request alike",
        {length_spec("prompt", 128, "prompt length"), length_spec("output", 128, "output length")},
-       make_lengths<FixedLengths>},
+       make_one<FixedLengths>},
       {"uniform",
        "uniform between two lengths, both included",
        {length_spec("prompt_min", 1, "shortest prompt"), length_spec("prompt_max", 256, "longest prompt"),
         length_spec("output_min", 1, "shortest output"), length_spec("output_max", 256, "longest output")},
-       make_lengths<IndependentLengths<Uniform>>},
+       make_one<IndependentLengths<Uniform>>},
       {"lognormal",
        "lognormal with a mean and a coefficient of variation",
        {mean_spec("prompt_mean", 160), cv_spec("prompt_cv"),
         length_spec("prompt_max", 1024, "longer ones become this"), mean_spec("output_mean", 160),
         cv_spec("output_cv"), length_spec("output_max", 1024, "longer ones become this")},
-       make_lengths<IndependentLengths<Lognormal>>},
-      {"histogram", "from integer counts of bins", histogram_length_parameters(), make_lengths<HistogramLengths>},
-      {"trace", "from a file of request lengths", trace_length_parameters(), make_lengths<TraceLengths>},
-      {"list", "one by one, as written here", list_length_parameters(), make_lengths<ListLengths>},
+       make_one<IndependentLengths<Lognormal>>},
+      {"histogram", "from integer counts of bins", histogram_length_parameters(), make_one<HistogramLengths>},
+      {"trace", "from a file of request lengths", trace_length_parameters(), make_one<TraceLengths>},
+      {"list", "one by one, as written here", list_length_parameters(), make_one<ListLengths>},
   };
   return kinds;
 }

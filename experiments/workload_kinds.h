@@ -32,6 +32,12 @@ struct Kind {
   std::function<std::unique_ptr<Product>(const KindChoice&, Arguments...)> make;
 };
 
+/// What Kind::make is for a class that is constructed from the same arguments.
+template <class Made>
+inline constexpr auto make_one = [](const KindChoice& choice, const auto&... arguments) {
+  return std::make_unique<Made>(choice, arguments...);
+};
+
 /// Resolves a section by its `kind`, the first of the table if it is not given. Throws InputError.
 template <class K>
 KindChoice resolve_kind(const ConfigTable& table, const std::vector<K>& kinds, const std::string& help) {

@@ -74,7 +74,7 @@ struct MeasuredKind {
   Measured (*make)(const CalibrateOptions& options);
 };
 constexpr std::array measured_kinds = {MeasuredKind{"cpu", on_cpu}, MeasuredKind{"cuda", on_real_gpu},
-                              MeasuredKind{"cuda-emulated", on_emulated_gpu}};
+                                       MeasuredKind{"cuda-emulated", on_emulated_gpu}};
 
 Measured device_of(const CalibrateOptions& options) {
   std::vector<std::string> names;

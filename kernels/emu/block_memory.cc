@@ -6,10 +6,11 @@
 #include <cstring>
 #include <new>
 
+#include "kernels/emu/page.h"
+
 namespace pagelab::emu::detail {
 namespace {
 
-constexpr std::size_t kPage = 4096;
 constexpr std::size_t kAlignment = 128;
 constexpr std::size_t kCapacity = (BlockMemory::kMaxBytes + kPage - 1) / kPage * kPage;
 constexpr std::size_t kGuard = 16 * kPage;  ///< wide, for accesses that miss by a row or two

@@ -5,6 +5,8 @@
 
 #include <new>
 
+#include "kernels/emu/page.h"
+
 #ifdef PAGELAB_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
@@ -18,26 +20,25 @@ constexpr std::size_t kStackBytes = 512 * 1024;  // red zones make frames severa
 #else
 constexpr std::size_t kStackBytes = 128 * 1024;
 #endif
-constexpr std::size_t kGuardSize = 4096;
 constexpr std::size_t kColorStep = 5 * 64;
 
 }  // namespace
 
-Fiber::Fiber(void (*entry)(), std::size_t color) : entry_(entry), color_(color * kColorStep % kGuardSize) {
+Fiber::Fiber(void (*entry)(), std::size_t color) : entry_(entry), color_(color * kColorStep % kPage) {
   stack_size_ = kStackBytes;
-  void* mapping = mmap(nullptr, kGuardSize + stack_size_, PROT_READ | PROT_WRITE,
+  void* mapping = mmap(nullptr, kPage + stack_size_, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-  if (mapping == MAP_FAILED || mprotect(mapping, kGuardSize, PROT_NONE) != 0) {
+  if (mapping == MAP_FAILED || mprotect(mapping, kPage, PROT_NONE) != 0) {
     throw std::bad_alloc();
   }
   mapping_ = static_cast<std::byte*>(mapping);
-  stack_ = mapping_ + kGuardSize;
+  stack_ = mapping_ + kPage;
   reset();
 }
 
 Fiber::~Fiber() {
   if (mapping_ != nullptr) {
-    munmap(mapping_, kGuardSize + stack_size_);
+    munmap(mapping_, kPage + stack_size_);
   }
 }
 

@@ -65,7 +65,8 @@ TEST(Preemption, EveryPolicyChoosesItsOwnVictim) {
 
 TEST(Preemption, OfEqualsTheOneBehindGivesWay) {
   for (const char* policy : {"lcf", "largest", "lowest_priority"}) {
-    const auto run = serve_within({request(0, 4, 2), request(1, 8, 2), request(2, 8, 2)}, preemption(policy), 5);
+    const auto run =
+        serve_within({request(0, 4, 2), request(1, 8, 2), request(2, 8, 2)}, preemption(policy), 5);
     EXPECT_EQ(preempted(run).at(0).first, 2) << policy;
   }
 }
@@ -80,7 +81,7 @@ TEST(LowestPriority, SwapsAGroupOfSeveralSequences) {
 TEST(Largest, CountsASharedBlockOnce) {
   // Two samples of 8 prompt tokens hold 2 blocks together and 2 of their own: 4, fewer than the other's 5.
   const auto run = serve_within({request(0, 5, 12), request(1, 17, 4), parallel(request(2, 8, 4), 2)},
-                         preemption("largest"), 2 + 5 + 4);
+                                preemption("largest"), 2 + 5 + 4);
   EXPECT_EQ(preempted(run).at(0).first, 1);
 }
 

@@ -29,7 +29,8 @@ PolicyNames scheduling(const std::string& name, std::int64_t places, const Param
   return names;
 }
 
-ServiceRecorder service_of(std::vector<Request> requests, const PolicyNames& names, std::int64_t blocks = 4096) {
+ServiceRecorder service_of(std::vector<Request> requests, const PolicyNames& names,
+                           std::int64_t blocks = 4096) {
   HashDevice device(blocks, blocks, 4);
   VirtualClock clock;
   testing::ListWorkload workload(std::move(requests));
